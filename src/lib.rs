@@ -1,0 +1,4 @@
+//! Trunkline: a self-hosted telephony media-stream gateway for voice agents.
+
+pub mod audio;
+pub mod ids;
