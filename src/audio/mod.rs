@@ -2,8 +2,12 @@
 //!
 //! Nothing here knows of calls, carriers or vendors.
 
+pub mod convert;
 pub mod format;
 pub mod g711;
 pub mod pcm;
+pub mod resample;
+pub mod vad;
 
+pub use convert::{Converter, SourceFormat};
 pub use format::{Encoding, MediaFormat};
