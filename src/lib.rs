@@ -1,4 +1,10 @@
 //! Trunkline: a self-hosted telephony media-stream gateway for voice agents.
 
+#![cfg_attr(
+    test,
+    allow(clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm, reason = "tests know their own numbers")
+)]
+
 pub mod audio;
+pub mod call;
 pub mod ids;

@@ -1,0 +1,193 @@
+//! What can happen to a call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::settings::Interruptible;
+use crate::audio::MediaFormat;
+use crate::ids::{CallSid, ContextId, MarkId, StreamSid, TurnId};
+
+/// One input of the core.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The carrier said something.
+    Carrier(CarrierEvent),
+    /// The agent wants something.
+    Agent(AgentEvent),
+    /// A voice answered.
+    Tts(TtsEvent),
+    /// Somebody other than the core's own detector heard the caller start or stop.
+    Speech(SpeechEvent),
+    /// A deadline passed.
+    Wake,
+    /// The node is about to stop; the call goes on.
+    Drain,
+}
+
+/// What a carrier reports, in no vendor's words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CarrierEvent {
+    /// The stream began.
+    Started(Box<Start>),
+    /// A piece of the caller's audio, of any length, in the inbound format.
+    Media(Bytes),
+    /// Audio before this mark is said to have been played, or was cleared.
+    Mark(MarkId),
+    /// The caller pressed a key.
+    Digit(char),
+    /// The carrier ended the stream.
+    Stopped,
+    /// The socket closed or failed without an end of stream.
+    Lost,
+    /// A message that made no sense: counted and dropped.
+    Garbage,
+}
+
+/// What a stream begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// The carrier's name for the stream.
+    pub stream: StreamSid,
+    /// The carrier's name for the call.
+    pub call: CallSid,
+    /// How the caller's audio is written.
+    pub inbound: MediaFormat,
+    /// How our audio has to be written; `None` if the stream only listens.
+    pub outbound: Option<MediaFormat>,
+}
+
+/// What an agent wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AgentEvent {
+    /// Text to speak.
+    Say(Say),
+    /// Fall silent at once and forget every turn.
+    Clear,
+    /// End the call.
+    HangUp,
+}
+
+/// A piece of a turn's text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Say {
+    /// The turn; a number not seen before opens a new one behind those that are live.
+    pub turn: TurnId,
+    /// The text, verbatim: white space belongs to it, and it may be empty.
+    pub text: String,
+    /// No more text will come for this turn.
+    pub last: bool,
+    /// Speak what was given so far; the turn goes on.
+    pub flush: bool,
+    /// What may cut the turn off; `None` keeps what holds.
+    pub interruptible: Option<Interruptible>,
+    /// How to speak from here on; `None` keeps what holds.
+    pub delivery: Option<Arc<Delivery>>,
+}
+
+/// How an utterance is spoken. What is `None` is the voice's own setting.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delivery {
+    /// The vendor's id of the voice.
+    pub voice: Option<String>,
+    /// ISO code of the language.
+    pub language: Option<String>,
+    /// Speed as a factor.
+    pub speed: Option<f32>,
+    /// Volume as a factor.
+    pub volume: Option<f32>,
+    /// The vendor's word for an emotion.
+    pub emotion: Option<String>,
+}
+
+/// Index of a voice in [`Settings::voices`](super::settings::Settings::voices).
+pub type VoiceIndex = usize;
+
+/// What a voice reports, in no vendor's words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TtsEvent {
+    /// The link can be spoken on.
+    Up {
+        /// Which voice.
+        voice: VoiceIndex,
+    },
+    /// The link could not be made, or broke.
+    Down {
+        /// Which voice.
+        voice: VoiceIndex,
+        /// Why.
+        fault: Fault,
+    },
+    /// A piece of speech, of any length.
+    Audio {
+        /// Whose.
+        context: ContextId,
+        /// Headerless samples in the voice's format.
+        audio: Bytes,
+    },
+    /// When words are spoken.
+    Words {
+        /// Whose.
+        context: ContextId,
+        /// In the order of speech.
+        words: Vec<TimedWord>,
+    },
+    /// All speech of a context has been sent.
+    Done {
+        /// Whose.
+        context: ContextId,
+    },
+    /// A context, or something unnamed, failed.
+    Failed {
+        /// Whose, if the vendor says.
+        context: Option<ContextId>,
+        /// Why.
+        fault: Fault,
+    },
+    /// Something of no consequence, or unknown.
+    Ignored,
+    /// A message that made no sense: counted and dropped.
+    Garbage,
+}
+
+/// A word and its place in its context's audio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimedWord {
+    /// The word, as far as possible as it was written.
+    pub text: String,
+    /// Start, in microseconds from the start of the context's audio.
+    pub start_us: u64,
+    /// End, in microseconds from the start of the context's audio.
+    pub end_us: u64,
+}
+
+/// Why speech failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What it means for the next try.
+    pub kind: FaultKind,
+    /// A code or a few words for people; never text that was spoken.
+    pub reason: String,
+}
+
+/// What a fault means for the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Trying again cannot help: wrong key, voice, model, or protocol.
+    Fatal,
+    /// Trying again may help.
+    Retryable,
+    /// Too much at once on this account: trying again later helps.
+    Busy,
+    /// The vendor closed an idle link in good order.
+    Idle,
+}
+
+/// What an outside detector heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpeechEvent {
+    /// The caller started to speak.
+    Started,
+    /// The caller stopped.
+    Stopped,
+}

@@ -1,0 +1,262 @@
+//! From played microseconds to the agent's own words.
+
+use super::event::TimedWord;
+use super::text;
+
+/// How many tokens ahead a timed word is looked for before it counts as not written.
+const LOOK_AHEAD_TOKENS: usize = 12;
+
+/// A word's time may run past the end of the audio by so much.
+const TIMING_SLACK_US: u64 = 100_000;
+
+/// The text of one context and what is known about when its words are spoken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transcript {
+    text: String,
+    words: Vec<Aligned>,
+    /// Where in the text the next timed word is looked for.
+    cursor: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Aligned {
+    text_start: usize,
+    text_end: usize,
+    start_us: u64,
+    end_us: u64,
+}
+
+/// Where speech has to go on after a context broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resume {
+    /// Byte of the text from which to speak again.
+    pub(super) at: usize,
+    /// Byte of the text up to which the audio counts as spoken. What lies between is skipped.
+    pub(super) spoken: usize,
+    /// Microseconds of the received audio that are worth playing.
+    pub(super) keep_us: u64,
+}
+
+impl Transcript {
+    /// Adds text that the context was given.
+    pub(super) fn push_text(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// All text that the context was given.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Leaves only the first `bytes` bytes of the text, and the words in them.
+    pub(super) fn truncate(&mut self, bytes: usize) {
+        self.text.truncate(bytes);
+        self.words.retain(|word| word.text_end <= bytes);
+        self.cursor = self.cursor.min(bytes);
+    }
+
+    /// Adds words as they were timed. A word that was not written is passed over.
+    pub(super) fn push_words(&mut self, words: &[TimedWord]) {
+        for word in words {
+            if let Some((text_start, text_end)) = self.find(&word.text) {
+                self.words.push(Aligned { text_start, text_end, start_us: word.start_us, end_us: word.end_us });
+                self.cursor = text_end;
+            }
+        }
+    }
+
+    /// Whether words come with times.
+    pub(super) fn is_timed(&self) -> bool {
+        !self.words.is_empty()
+    }
+
+    /// Whether every word of the text has its time, and audio up to it: `received_us` is what came.
+    pub(super) fn is_proved(&self, received_us: u64) -> bool {
+        let rest = self.text.get(self.cursor..).unwrap_or_default();
+        self.is_timed()
+            && !text::is_speakable(rest)
+            && self.words.iter().all(|word| word.end_us <= received_us + TIMING_SLACK_US)
+    }
+
+    /// The text whose words had ended after `played_us` of audio. Without times it is reckoned from `total_us`, the
+    /// length of the whole audio if that is known, and cut down to a word.
+    pub(super) fn heard(&self, played_us: u64, total_us: Option<u64>) -> &str {
+        let end = if self.is_timed() {
+            self.words.iter().take_while(|word| word.end_us <= played_us).last().map_or(0, |word| word.text_end)
+        } else {
+            self.reckon(played_us, total_us)
+        };
+        self.text.get(..self.with_closing_marks(end)).unwrap_or(&self.text)
+    }
+
+    /// Where to go on when only `received_us` of audio came.
+    pub(super) fn resume(&self, received_us: u64) -> Resume {
+        if received_us == 0 {
+            return Resume { at: 0, spoken: 0, keep_us: 0 };
+        }
+        if !self.is_timed() {
+            let spoken = self.with_closing_marks(self.reckon(received_us, None));
+            return Resume { at: text::next_sentence(&self.text, spoken), spoken, keep_us: received_us };
+        }
+        match self.words.iter().find(|word| word.end_us > received_us) {
+            Some(word) => {
+                Resume { at: word.text_start, spoken: word.text_start, keep_us: word.start_us.min(received_us) }
+            }
+            None => {
+                let spoken = self.with_closing_marks(self.cursor);
+                Resume { at: spoken, spoken, keep_us: received_us }
+            }
+        }
+    }
+
+    fn reckon(&self, played_us: u64, total_us: Option<u64>) -> usize {
+        let chars = self.text.chars().count() as u64;
+        let spoken = match total_us {
+            Some(total) if total > 0 => u128::from(chars) * u128::from(played_us.min(total)) / u128::from(total),
+            Some(_) | None => u128::from(played_us / text::MICROS_PER_CHAR),
+        };
+        let spoken = usize::try_from(spoken).unwrap_or(usize::MAX);
+        let at = self.text.char_indices().nth(spoken).map_or(self.text.len(), |(at, _)| at);
+        if at == self.text.len() {
+            return at;
+        }
+        let head = self.text.get(..at).unwrap_or_default();
+        let is_word_end = self.text.get(at..).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+        if is_word_end { at } else { head.trim_end_matches(|c: char| !c.is_whitespace()).trim_end().len() }
+    }
+
+    /// `end` moved over punctuation that belongs to the word before it; white space stays outside.
+    fn with_closing_marks(&self, end: usize) -> usize {
+        if end == 0 {
+            return 0;
+        }
+        let rest = self.text.get(end..).unwrap_or_default();
+        end + rest.find(|c: char| c.is_whitespace() || c.is_alphanumeric() || c == '<').unwrap_or(rest.len())
+    }
+
+    /// Finds the next place where `word` was written, as a range of bytes.
+    fn find(&self, word: &str) -> Option<(usize, usize)> {
+        let word = strip_tags(word);
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        if bare.is_empty() {
+            return None;
+        }
+        let mut at = self.cursor;
+        for _ in 0..LOOK_AHEAD_TOKENS {
+            let rest = self.text.get(at..)?;
+            at += rest.len() - skip_marks(rest).len();
+            let rest = self.text.get(at..)?;
+            if rest.is_empty() {
+                return None;
+            }
+            if let Some(after) = strip_prefix_ignoring_case(rest, bare) {
+                return Some((at, at + rest.len() - after.len()));
+            }
+            at += rest.find(|c: char| c.is_whitespace() || c == '<').unwrap_or(rest.len()).max(1);
+        }
+        None
+    }
+}
+
+/// `text` without leading white space, punctuation and whole tags.
+fn skip_marks(text: &str) -> &str {
+    let mut rest = text;
+    loop {
+        let trimmed = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '<');
+        match (trimmed.starts_with('<'), trimmed.find('>')) {
+            (true, Some(end)) => rest = trimmed.get(end + 1..).unwrap_or_default(),
+            (true, None) => return trimmed.get(1..).unwrap_or_default(),
+            (false, _) => return trimmed,
+        }
+    }
+}
+
+fn strip_tags(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    let mut in_tag = false;
+    for c in word.chars() {
+        match c {
+            '<' => in_tag = true,
+            '>' => in_tag = false,
+            _ if !in_tag => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let mut rest = text.chars();
+    for wanted in prefix.chars() {
+        let got = rest.next()?;
+        if got != wanted && !got.to_lowercase().eq(wanted.to_lowercase()) {
+            return None;
+        }
+    }
+    Some(rest.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timed(text: &str, words: &[(&str, u64, u64)]) -> Transcript {
+        let mut transcript = Transcript::default();
+        transcript.push_text(text);
+        let words: Vec<TimedWord> = words
+            .iter()
+            .map(|(word, start, end)| TimedWord {
+                text: (*word).to_owned(),
+                start_us: start * 1_000,
+                end_us: end * 1_000,
+            })
+            .collect();
+        transcript.push_words(&words);
+        transcript
+    }
+
+    #[test]
+    fn timed_words_give_the_text_with_its_own_spacing() {
+        let transcript =
+            timed("Well,  hello \"World\".  Bye.", &[("Well", 0, 300), ("hello", 320, 600), ("world", 610, 900)]);
+        assert_eq!(transcript.heard(0, None), "");
+        assert_eq!(transcript.heard(599_999, None), "Well,");
+        assert_eq!(transcript.heard(600_000, None), "Well,  hello");
+        assert_eq!(transcript.heard(2_000_000, None), "Well,  hello \"World\".");
+        assert!(!transcript.is_proved(2_000_000));
+    }
+
+    #[test]
+    fn unwritten_words_are_passed_over_and_characters_align_too() {
+        let transcript =
+            timed("It is 5 now.", &[("It", 0, 100), ("is", 100, 200), ("five", 200, 300), ("now", 300, 400)]);
+        assert_eq!(transcript.heard(350_000, None), "It is");
+        assert_eq!(transcript.heard(400_000, None), "It is 5 now.");
+        assert!(transcript.is_proved(400_000));
+        let chinese = timed("你好。再见", &[("你", 0, 100), ("好", 100, 200), ("。", 200, 210), ("再", 300, 400)]);
+        assert_eq!(chinese.heard(250_000, None), "你好。");
+        let tagged =
+            timed("Wait <break time=\"1s\"/> here", &[("Wait", 0, 100), ("<break time=\"1s\"/>here", 900, 1_100)]);
+        assert_eq!(tagged.heard(1_100_000, None), "Wait <break time=\"1s\"/> here");
+    }
+
+    #[test]
+    fn without_times_the_text_is_reckoned_and_cut_at_a_word() {
+        let mut transcript = Transcript::default();
+        transcript.push_text("one two three four");
+        assert_eq!(transcript.heard(500_000, Some(1_000_000)), "one two");
+        assert_eq!(transcript.heard(1_000_000, Some(1_000_000)), "one two three four");
+        assert_eq!(transcript.heard(4 * text::MICROS_PER_CHAR, None), "one");
+    }
+
+    #[test]
+    fn speech_goes_on_at_the_first_word_without_whole_audio() {
+        let transcript = timed("one two three. four", &[("one", 0, 300), ("two", 310, 600), ("three.", 620, 990)]);
+        assert_eq!(transcript.resume(0), Resume { at: 0, spoken: 0, keep_us: 0 });
+        assert_eq!(transcript.resume(700_000), Resume { at: 8, spoken: 8, keep_us: 620_000 });
+        assert_eq!(transcript.resume(1_000_000), Resume { at: 14, spoken: 14, keep_us: 1_000_000 });
+        let mut untimed = Transcript::default();
+        untimed.push_text("One two. Three four. Five.");
+        assert_eq!(untimed.resume(4 * text::MICROS_PER_CHAR), Resume { at: 9, spoken: 3, keep_us: 260_000 });
+    }
+}

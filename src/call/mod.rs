@@ -1,0 +1,277 @@
+//! The call: a state machine without IO, clock or randomness.
+//!
+//! `handle` takes an event and the time, `poll_action` gives what has to be done, `poll_timeout` says when to come back.
+//! Production, replay and simulation drive the same four methods.
+
+pub mod action;
+mod barge_in;
+mod contexts;
+pub mod event;
+mod heard;
+mod links;
+mod marks;
+mod pacing;
+mod playing;
+mod playout;
+pub mod settings;
+mod speech;
+pub mod stats;
+mod text;
+mod timers;
+mod turn;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use action::{Action, AgentReport, CarrierCommand, Cause, EndReason, TtsCommand};
+use event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start, TtsEvent};
+use links::{Link, Need};
+use marks::{Echo, Ledger};
+use pacing::Pacing;
+use playout::Playout;
+use settings::Settings;
+use stats::Stats;
+pub use timers::Timer;
+use turn::Turn;
+
+use crate::audio::{Converter, MediaFormat, vad};
+use crate::ids::{CallTime, TurnId};
+
+/// Sent frames are kept so long beyond the lead, in case they have to be sent again.
+const RETAIN: Duration = Duration::from_secs(2);
+/// Turns that may be live at once; text for more is refused.
+const TURNS_MAX: usize = 64;
+/// Turns that ended lately, so that late text for them is told from a new turn.
+const OVER_MAX: usize = 256;
+
+/// One telephone call.
+#[derive(Debug)]
+pub struct Call {
+    settings: Settings,
+    actions: VecDeque<Action>,
+    stats: Stats,
+    links: Vec<Link>,
+    /// What exists from the start of a two-way stream on.
+    line: Option<Line>,
+    detector: Option<vad::Detector>,
+    /// Live turns in the order in which they are heard.
+    turns: VecDeque<Turn>,
+    turns_seen: u64,
+    over: VecDeque<TurnId>,
+    converters: Vec<Converter>,
+    /// Since when the caller has heard silence although speech is owed.
+    owed_silence: Option<CallTime>,
+    end: Option<EndReason>,
+}
+
+/// The outbound half of a stream.
+#[derive(Debug)]
+struct Line {
+    format: MediaFormat,
+    /// Inbound frames come as often as outbound ones are due, so that they can be the metronome.
+    has_metronome: bool,
+    ledger: Ledger,
+    playout: Playout,
+    pacing: Pacing,
+    /// When the carrier ran dry last.
+    quiet_since: CallTime,
+}
+
+impl Call {
+    /// A call that has not started yet.
+    pub fn new(settings: Settings) -> Self {
+        let links =
+            (0_u64..).zip(&settings.voices).map(|(n, _)| Link::new(settings.limits, settings.seed ^ n)).collect();
+        Call {
+            settings,
+            actions: VecDeque::new(),
+            stats: Stats::default(),
+            links,
+            line: None,
+            detector: None,
+            turns: VecDeque::new(),
+            turns_seen: 0,
+            over: VecDeque::new(),
+            converters: Vec::new(),
+            owed_silence: None,
+            end: None,
+        }
+    }
+
+    /// Advances time to `now`, then applies `event`. Never fails: a peer's fault is an event like any other.
+    pub fn handle(&mut self, now: CallTime, event: Event) {
+        if self.end.is_some() {
+            return;
+        }
+        self.settle(now);
+        match event {
+            Event::Carrier(event) => self.on_carrier(now, event),
+            Event::Agent(event) => self.on_agent(now, event),
+            Event::Tts(event) => self.on_tts(now, event),
+            Event::Speech(SpeechEvent::Started) => self.on_speech(now, vad::Change::Started),
+            Event::Speech(SpeechEvent::Stopped) => self.on_speech(now, vad::Change::Stopped),
+            Event::Wake => {}
+            Event::Drain => self.report(AgentReport::Draining),
+        }
+        if self.end.is_some() {
+            return;
+        }
+        self.give_text(now);
+        self.release(now, Duration::ZERO);
+        self.close_turns(now);
+        self.watch_silence(now);
+    }
+
+    /// The next thing to do, in order. Drain it to `None` after every `handle`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call `handle(now, Event::Wake)` if nothing else happens, and why.
+    pub fn poll_timeout(&self) -> Option<(CallTime, Timer)> {
+        if self.end.is_some() { None } else { self.next_deadline() }
+    }
+
+    /// Whether the call has ended.
+    pub fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    fn on_carrier(&mut self, now: CallTime, event: CarrierEvent) {
+        match event {
+            CarrierEvent::Started(start) => self.on_started(now, &start),
+            CarrierEvent::Media(audio) => self.on_media(now, &audio),
+            CarrierEvent::Mark(mark) => {
+                let Some(line) = &mut self.line else { return };
+                let (echo, settled) = line.ledger.on_echo(now, mark);
+                match echo {
+                    Echo::Played => self.stats.marks_played += settled,
+                    Echo::Disbelieved => self.stats.marks_disbelieved += settled,
+                    Echo::Stale => self.stats.marks_stale += 1,
+                }
+                self.report_heard(now);
+            }
+            CarrierEvent::Digit(digit) => {
+                self.report(AgentReport::Digit(digit));
+                self.interrupt(now, Cause::Dtmf);
+            }
+            CarrierEvent::Stopped => self.finish(now, EndReason::CarrierStopped),
+            CarrierEvent::Lost => self.finish(now, EndReason::CarrierLost),
+            CarrierEvent::Garbage => self.stats.garbage += 1,
+        }
+    }
+
+    fn on_started(&mut self, now: CallTime, start: &Start) {
+        if self.detector.is_some() {
+            self.stats.garbage += 1;
+            return;
+        }
+        self.detector = Some(vad::Detector::new(start.inbound, self.settings.detector));
+        let playout = self.settings.playout;
+        self.line = start.outbound.map(|format| Line {
+            format,
+            has_metronome: start.inbound.frame_ms == format.frame_ms,
+            ledger: Ledger::new(format),
+            playout: Playout::new(format, playout.prebuffer, playout.lead + RETAIN),
+            pacing: Pacing::new(format.frame(), playout.lead),
+            quiet_since: now,
+        });
+        self.report(AgentReport::Started);
+        if self.line.is_some() {
+            // Before there is any text, so that the first word does not wait for a handshake.
+            self.dial(now, 0);
+        }
+    }
+
+    fn on_media(&mut self, now: CallTime, audio: &[u8]) {
+        self.stats.frames_in += 1;
+        if let Some(change) = self.detector.as_mut().and_then(|detector| detector.push(audio)) {
+            self.on_speech(now, change);
+        }
+        let Some(line) = self.line.as_ref().filter(|line| line.has_metronome) else { return };
+        let ahead = line.pacing.look_ahead();
+        self.release(now, ahead);
+        if let Some(line) = &mut self.line
+            && line.playout.is_flowing()
+        {
+            line.pacing.fall_into_step(now);
+        }
+    }
+
+    fn on_speech(&mut self, now: CallTime, change: vad::Change) {
+        self.report(AgentReport::CallerSpeech(change));
+        match change {
+            vad::Change::Started => self.interrupt(now, Cause::Speech),
+            vad::Change::Stopped => {}
+        }
+    }
+
+    fn on_agent(&mut self, now: CallTime, event: AgentEvent) {
+        match event {
+            AgentEvent::Say(say) => self.on_say(now, say),
+            AgentEvent::Clear => self.interrupt(now, Cause::Request),
+            AgentEvent::HangUp => self.finish(now, EndReason::HungUp),
+        }
+    }
+
+    fn on_tts(&mut self, now: CallTime, event: TtsEvent) {
+        match event {
+            TtsEvent::Up { voice } => self.on_link_up(now, voice),
+            TtsEvent::Down { voice, fault } => self.on_link_down(now, voice, &fault),
+            TtsEvent::Audio { context, audio } => self.on_audio(now, context, &audio),
+            TtsEvent::Words { context, words } => {
+                match self.live_context(context) {
+                    Some(context) => context.push_words(&words),
+                    None => self.stats.late_chunks += 1,
+                }
+                self.heard_on(now, context);
+            }
+            TtsEvent::Done { context } => self.on_done(now, context),
+            TtsEvent::Failed { context, fault } => self.on_failed(now, context, fault),
+            TtsEvent::Ignored => {}
+            TtsEvent::Garbage => self.stats.garbage += 1,
+        }
+    }
+
+    /// Ends the call: what was heard is frozen, every turn is reported.
+    fn finish(&mut self, now: CallTime, reason: EndReason) {
+        let heard = self.line.as_mut().map_or(0, |line| line.ledger.cut_epoch(now).heard);
+        while let Some(turn) = self.turns.pop_front() {
+            self.report_dropped(&turn, heard, Cause::CallEnded);
+        }
+        self.end = Some(reason);
+        self.report(AgentReport::Ended(reason));
+        self.actions.push_back(Action::End(reason));
+    }
+
+    fn dial(&mut self, now: CallTime, voice: usize) {
+        let Some(link) = self.links.get_mut(voice) else { return };
+        match link.want() {
+            Need::Dial => {
+                link.last_heard = now;
+                self.actions.push_back(Action::Tts(TtsCommand::Dial { voice }));
+            }
+            Need::Nothing => {}
+        }
+    }
+
+    fn report(&mut self, report: AgentReport) {
+        self.actions.push_back(Action::Agent(report));
+    }
+
+    fn tell_carrier(&mut self, command: CarrierCommand) {
+        self.actions.push_back(Action::Carrier(command));
+    }
+
+    fn tell_voice(&mut self, command: TtsCommand) {
+        self.actions.push_back(Action::Tts(command));
+    }
+}

@@ -1,0 +1,156 @@
+//! From the playout queue to the carrier, and from its marks to turns that were heard.
+
+use std::time::Duration;
+
+use super::Call;
+use super::action::{AgentReport, CarrierCommand, EndReason};
+use super::contexts::{Author, Context};
+use super::settings::OnFailure;
+use crate::ids::{CallTime, ContextId, TurnId};
+
+/// A mark follows so much audio at the latest.
+const MARK_EVERY: Duration = Duration::from_millis(200);
+
+impl Call {
+    /// Sends every frame that is due by `now + ahead`.
+    pub(super) fn release(&mut self, now: CallTime, ahead: Duration) {
+        loop {
+            let Some(line) = &mut self.line else { return };
+            while let Some(context) = line.playout.pop_finished() {
+                // Audio may have ended exactly with a frame that was sent before the voice said that it was the last.
+                if line.ledger.unmarked() > 0 {
+                    let mark = line.ledger.mark(now);
+                    self.actions.push_back(super::Action::Carrier(CarrierCommand::Mark(mark)));
+                }
+                debug_assert!(line.playout.front() != Some(context), "a context has one line");
+            }
+            if !line.playout.is_ready(now) {
+                return;
+            }
+            if !line.pacing.is_running() {
+                line.pacing.start(now);
+            }
+            if line.pacing.due().is_some_and(|due| due > now + ahead) {
+                return;
+            }
+            if line.pacing.rebase_if_hopeless(now) {
+                self.stats.slips += 1;
+            }
+            self.send_frame(now);
+        }
+    }
+
+    fn send_frame(&mut self, now: CallTime) {
+        let Some(line) = &mut self.line else { return };
+        let position = line.ledger.sent();
+        let Some(next) = line.playout.pop(position) else { return };
+        let samples = line.format.samples_of(next.frame.len());
+        let late = line.pacing.sent(now);
+        line.ledger.on_sent(now, samples);
+        let unmarked = line.ledger.unmarked();
+        let mark = (next.is_last || line.format.duration_of(unmarked) >= MARK_EVERY).then(|| line.ledger.mark(now));
+        line.playout.forget(line.ledger.heard(now), line.ledger.sent());
+        self.stats.frames_out += 1;
+        self.tell_carrier(CarrierCommand::Media { frame: next.frame, late });
+        if let Some(mark) = mark {
+            self.tell_carrier(CarrierCommand::Mark(mark));
+        }
+        self.count_sent(next.context, position, samples);
+    }
+
+    fn count_sent(&mut self, context: ContextId, position: u64, samples: u64) {
+        let Some(turn) = self.turns.iter_mut().find(|turn| turn.id == context.turn) else { return };
+        let Some(context) = turn.context_mut(context) else { return };
+        context.on_sent(position, samples);
+        let (author, first_byte) = (context.author, context.first_byte());
+        if author == Author::Agent && !std::mem::replace(&mut turn.begun, true) {
+            let turn = turn.id;
+            self.report(AgentReport::FirstAudio { turn, first_byte });
+        }
+    }
+
+    /// The carrier has run dry. That is an underrun if speech is owed, and a pause if the agent owes text.
+    pub(super) fn run_dry(&mut self, now: CallTime) {
+        let Some(line) = &mut self.line else { return };
+        line.playout.run_dry();
+        line.pacing.stop();
+        line.quiet_since = now;
+        let Some(turn) = self.turns.front().filter(|turn| turn.begun) else { return };
+        let is_owed = turn.retry_at.is_some() || turn.contexts.iter().any(|context| context.owed_since().is_some());
+        if is_owed {
+            self.stats.underruns += 1;
+        }
+    }
+
+    /// Marks that are too late are given up.
+    pub(super) fn lapse_marks(&mut self, now: CallTime) {
+        if let Some(line) = &mut self.line {
+            self.stats.marks_lapsed += line.ledger.lapse(now);
+        }
+        self.report_heard(now);
+    }
+
+    /// Reports what more the caller has heard of the turn that is playing.
+    pub(super) fn report_heard(&mut self, now: CallTime) {
+        let Some(line) = &self.line else { return };
+        let (heard, is_estimate) = (line.ledger.heard(now), line.ledger.is_estimate());
+        let Some(turn) = self.turns.front_mut() else { return };
+        if let Some(heard) = turn.heard_more(heard, is_estimate) {
+            let turn = turn.id;
+            self.report(AgentReport::Heard { turn, heard });
+        }
+    }
+
+    /// Ends the turns that the caller has heard to their end.
+    pub(super) fn close_turns(&mut self, now: CallTime) {
+        while self.is_front_heard(now) {
+            let Some(line) = &self.line else { return };
+            let (position, is_estimate) = (line.ledger.heard(now), line.ledger.is_estimate());
+            let Some(turn) = self.turns.pop_front() else { return };
+            let failed = turn.failed.is_some();
+            let heard = turn.heard(position, is_estimate);
+            self.report(AgentReport::TurnOver { turn: turn.id, heard });
+            self.recycle(turn);
+            if failed && self.settings.on_failure == OnFailure::Close {
+                self.finish(now, EndReason::SpeechFailed);
+                return;
+            }
+            self.give_text(now);
+            self.release(now, Duration::ZERO);
+        }
+    }
+
+    /// When the turn that is playing will count as heard by the clock alone, if that is what decides.
+    pub(super) fn front_heard_at(&self) -> Option<CallTime> {
+        let (turn, line) = (self.turns.front()?, self.line.as_ref()?);
+        if !turn.is_said() || turn.is_synthesising() {
+            return None;
+        }
+        turn.end().and_then(|end| line.ledger.heard_at(end))
+    }
+
+    fn is_front_heard(&self, now: CallTime) -> bool {
+        let (Some(turn), Some(line)) = (self.turns.front(), &self.line) else { return false };
+        let has_queue = line.playout.front().is_some_and(|context| context.turn == turn.id);
+        turn.is_said()
+            && !turn.is_synthesising()
+            && !has_queue
+            && turn.end().is_none_or(|end| line.ledger.has_heard(now, end))
+    }
+
+    /// A context that still takes audio.
+    pub(super) fn live_context(&mut self, id: ContextId) -> Option<&mut Context> {
+        self.turn_mut(id.turn)?.context_mut(id).filter(|context| context.state != super::contexts::State::Done)
+    }
+
+    pub(super) fn turn_mut(&mut self, id: TurnId) -> Option<&mut super::turn::Turn> {
+        self.turns.iter_mut().find(|turn| turn.id == id)
+    }
+
+    /// Words may come after their audio was played.
+    pub(super) fn heard_on(&mut self, now: CallTime, context: ContextId) {
+        if self.turns.front().is_some_and(|turn| turn.id == context.turn) {
+            self.report_heard(now);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What the core needs to know before a call begins.
+
+use std::time::Duration;
+
+use crate::audio::{Encoding, vad};
+
+/// Everything that shapes one call. Plain data: it goes whole into a tape's header.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The voices, best first. The first one speaks; the last one says the fallback line when it cannot.
+    pub voices: Vec<Voice>,
+    /// What the caller hears when speech failed for good. Empty: nothing.
+    pub fallback_line: String,
+    /// What happens after the fallback line.
+    pub on_failure: OnFailure,
+    /// Pacing of outbound audio.
+    pub playout: Playout,
+    /// What may interrupt, unless the turn says otherwise.
+    pub interruptible: Interruptible,
+    /// How the caller's voice is detected.
+    pub detector: vad::Settings,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Start of the jitter of back-offs, so that a replay waits as the call did.
+    pub seed: u64,
+}
+
+/// One way of making speech.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voice {
+    /// Its name in reports and metrics.
+    pub name: &'static str,
+    /// How it writes samples.
+    pub encoding: Encoding,
+    /// Samples a second; `None` takes the carrier's own rate.
+    pub rate: Option<u32>,
+    /// Who waits for a sentence to be whole.
+    pub buffering: Buffering,
+    /// A context that has been without a chunk for so long takes no new text, because its vendor may have dropped it.
+    pub context_idle: Option<Duration>,
+}
+
+/// Who gathers tokens into something that can be spoken. Both at once would add their delays, so it cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffering {
+    /// The vendor: tokens go out verbatim as they come, and it waits at most `max_delay` for more.
+    Vendor {
+        /// Longest wait of the vendor for more text.
+        max_delay: Duration,
+    },
+    /// We: whole sentences go out, and the vendor speaks at once.
+    Gateway,
+}
+
+/// What happens when a turn cannot be spoken, after the fallback line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The call goes on; the next turn tries again.
+    Continue,
+    /// The stream is closed, so that the carrier goes on with what follows it.
+    Close,
+}
+
+/// How outbound audio is paced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Playout {
+    /// Audio kept ahead at the carrier: it hides our jitter, and it is what `clear` has to flush.
+    pub lead: Duration,
+    /// Audio that must be there before an utterance starts.
+    pub prebuffer: Duration,
+}
+
+/// Which input of the caller may cut an utterance off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruptible {
+    /// Speech and digits.
+    Any,
+    /// Speech alone.
+    Speech,
+    /// Digits alone.
+    Dtmf,
+    /// Nothing.
+    None,
+}
+
+/// How long things may take before the core acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From text that must be spoken to its first audio.
+    pub first_audio: Duration,
+    /// Between two chunks of a context that still owes speech.
+    pub between_chunks: Duration,
+    /// From the last expected audio of a finished context to its end, when only the vendor's `done` is missing.
+    pub done: Duration,
+    /// Silence that the caller may hear while speech is owed, before the fallback line.
+    pub silence: Duration,
+    /// An open turn without new text for so long is finished.
+    pub open_turn: Duration,
+    /// Speech made but unheard above which the agent's text is held back.
+    pub unheard_high: Duration,
+    /// Speech made but unheard below which the agent's text flows again.
+    pub unheard_low: Duration,
+    /// A link that lived for so long was a good one: its loss starts a new series of tries.
+    pub link_proved: Duration,
+    /// Tries at one thing before it counts as failed.
+    pub tries: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            first_audio: Duration::from_millis(2_000),
+            between_chunks: Duration::from_millis(2_000),
+            done: Duration::from_millis(1_000),
+            silence: Duration::from_millis(4_000),
+            open_turn: Duration::from_secs(30),
+            unheard_high: Duration::from_secs(20),
+            unheard_low: Duration::from_secs(10),
+            link_proved: Duration::from_secs(10),
+            tries: 4,
+        }
+    }
+}
+
+impl Default for Playout {
+    fn default() -> Self {
+        Playout { lead: Duration::from_millis(120), prebuffer: Duration::from_millis(60) }
+    }
+}

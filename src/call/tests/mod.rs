@@ -1,0 +1,6 @@
+//! The core in virtual time, against a model carrier and a model voice that know the truth.
+
+mod barge_in;
+mod faults;
+mod playing;
+mod rig;

@@ -1,0 +1,450 @@
+//! A call, the carrier that plays it, and the voice that speaks it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::audio::{Encoding, MediaFormat, vad};
+use crate::call::action::{Action, AgentReport, CarrierCommand, Heard, TtsCommand};
+use crate::call::event::{
+    AgentEvent, CarrierEvent, Delivery, Event, Fault, FaultKind, Say, Start, TimedWord, TtsEvent,
+};
+use crate::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use crate::call::{Call, event};
+use crate::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
+
+/// How long the model voice takes for a character.
+const CHAR_MS: u64 = 60;
+
+pub(super) fn settings() -> Settings {
+    let voice = |name, buffering| Voice {
+        name,
+        encoding: Encoding::Mulaw,
+        rate: Some(8_000),
+        buffering,
+        context_idle: Some(Duration::from_millis(800)),
+    };
+    Settings {
+        voices: vec![voice("cloud", Buffering::Gateway), voice("local", Buffering::Gateway)],
+        fallback_line: "Sorry, one moment.".to_owned(),
+        on_failure: OnFailure::Continue,
+        playout: Playout::default(),
+        interruptible: Interruptible::Any,
+        detector: vad::Settings::default(),
+        limits: Limits::default(),
+        seed: 1,
+    }
+}
+
+pub(super) fn managed() -> Settings {
+    let mut settings = settings();
+    settings.voices[0].buffering = Buffering::Vendor { max_delay: Duration::from_secs(3) };
+    settings
+}
+
+/// How the model voice misbehaves.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mood {
+    /// Speaks nothing at all.
+    pub(super) mute: bool,
+    /// Ends contexts without saying so.
+    pub(super) no_done: bool,
+    /// Tells no word times.
+    pub(super) untimed: bool,
+    /// Goes on after a cancel.
+    pub(super) deaf_to_cancel: bool,
+    /// Falls silent for ever after so many chunks of a context.
+    pub(super) stall_after: Option<usize>,
+    /// Answers each text with this fault.
+    pub(super) refuse: Option<FaultKind>,
+    /// Refuses the link with this fault.
+    pub(super) no_link: Option<FaultKind>,
+}
+
+/// What a carrier did with its marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marks {
+    Honest,
+    Never,
+    AtOnce,
+}
+
+#[derive(Debug)]
+struct Speaking {
+    context: ContextId,
+    voice: usize,
+    made_ms: u64,
+    /// Text that waits for a flush or the end, if the voice buffers.
+    held: String,
+    finished: bool,
+    dead: bool,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Audio(Bytes),
+    Mark(MarkId),
+}
+
+pub(super) struct Rig {
+    pub(super) call: Call,
+    pub(super) now: CallTime,
+    pub(super) mood: Mood,
+    pub(super) marks: Marks,
+    pub(super) reports: Vec<(CallTime, AgentReport)>,
+    pub(super) commands: Vec<(CallTime, TtsCommand)>,
+    pub(super) cleared: Vec<CallTime>,
+    pub(super) ended: bool,
+    /// Each byte that the caller heard, with the moment. The model voice says its turn's number in every byte.
+    pub(super) heard: Vec<(CallTime, u8)>,
+    pub(super) sent_at: Vec<(CallTime, u8)>,
+    pub(super) inbound: bool,
+    carrier: VecDeque<Queued>,
+    /// When the sample at the head of the carrier's queue starts to play.
+    playing_since: CallTime,
+    pending: Vec<(CallTime, Event)>,
+    contexts: Vec<Speaking>,
+    next_inbound: CallTime,
+    /// True word ends, by context, in milliseconds.
+    pub(super) truth: Vec<(ContextId, String, u64)>,
+}
+
+impl Rig {
+    pub(super) fn new(settings: Settings) -> Self {
+        let mut rig = Rig {
+            call: Call::new(settings),
+            now: CallTime::ZERO,
+            mood: Mood::default(),
+            marks: Marks::Honest,
+            reports: Vec::new(),
+            commands: Vec::new(),
+            cleared: Vec::new(),
+            ended: false,
+            heard: Vec::new(),
+            sent_at: Vec::new(),
+            inbound: true,
+            carrier: VecDeque::new(),
+            playing_since: CallTime::ZERO,
+            pending: Vec::new(),
+            contexts: Vec::new(),
+            next_inbound: CallTime::ZERO,
+            truth: Vec::new(),
+        };
+        rig.handle(Event::Wake);
+        rig
+    }
+
+    pub(super) fn start(settings: Settings) -> Self {
+        let mut rig = Rig::new(settings);
+        rig.begin();
+        rig
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.handle(Event::Carrier(CarrierEvent::Started(Box::new(Start {
+            stream: StreamSid::parse("MZ1").unwrap(),
+            call: CallSid::parse("CA1").unwrap(),
+            inbound: MediaFormat::TELEPHONE,
+            outbound: Some(MediaFormat::TELEPHONE),
+        }))));
+    }
+
+    pub(super) fn say(&mut self, turn: u32, text: &str) {
+        self.token(turn, text, true);
+    }
+
+    pub(super) fn token(&mut self, turn: u32, text: &str, last: bool) {
+        self.say_with(Say { last, ..plain(turn, text) });
+    }
+
+    pub(super) fn say_with(&mut self, say: Say) {
+        self.handle(Event::Agent(AgentEvent::Say(say)));
+    }
+
+    pub(super) fn speech(&mut self) {
+        self.handle(Event::Speech(event::SpeechEvent::Started));
+    }
+
+    /// Runs the world until `ms` milliseconds from its start.
+    pub(super) fn run_to(&mut self, ms: u64) {
+        let until = CallTime::from_millis(ms);
+        while !self.ended {
+            let wake = self.call.poll_timeout().map(|(at, _)| at);
+            let inbound = self.inbound.then_some(self.next_inbound);
+            let pending = self.pending.iter().map(|(at, _)| *at).min();
+            let next = [wake, inbound, pending, self.next_mark()].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
+            self.now = next.max(self.now);
+            self.play();
+            if let Some(at) = self.pending.iter().position(|(at, _)| *at <= self.now) {
+                let (_, event) = self.pending.remove(at);
+                self.handle(event);
+            } else if inbound.is_some_and(|at| at <= self.now) {
+                self.next_inbound = self.now + Duration::from_millis(20);
+                self.handle(Event::Carrier(CarrierEvent::Media(Bytes::from_static(&[0xFF; 160]))));
+            } else {
+                self.handle(Event::Wake);
+            }
+        }
+        self.now = until.max(self.now);
+        self.play();
+    }
+
+    pub(super) fn handle(&mut self, event: Event) {
+        self.call.handle(self.now, event);
+        while let Some(action) = self.call.poll_action() {
+            self.act(action);
+        }
+        if let Some((at, timer)) = self.call.poll_timeout() {
+            assert!(at > self.now, "{timer:?} is due at {at} and it is {}", self.now);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Carrier(CarrierCommand::Media { frame, .. }) => {
+                assert_eq!(frame.len(), 160);
+                self.play();
+                if self.carrier.iter().all(|queued| matches!(queued, Queued::Mark(_))) {
+                    self.playing_since = self.now;
+                }
+                self.sent_at.push((self.now, frame[0]));
+                self.carrier.push_back(Queued::Audio(frame));
+            }
+            Action::Carrier(CarrierCommand::Mark(mark)) => match self.marks {
+                Marks::Honest => self.carrier.push_back(Queued::Mark(mark)),
+                Marks::AtOnce => self.pending.push((self.now, Event::Carrier(CarrierEvent::Mark(mark)))),
+                Marks::Never => {}
+            },
+            Action::Carrier(CarrierCommand::Clear { .. }) => {
+                self.play();
+                self.cleared.push(self.now);
+                for queued in std::mem::take(&mut self.carrier) {
+                    if let Queued::Mark(mark) = queued {
+                        self.pending.push((self.now, Event::Carrier(CarrierEvent::Mark(mark))));
+                    }
+                }
+            }
+            Action::Tts(command) => {
+                self.commands.push((self.now, command.clone()));
+                self.speak(command);
+            }
+            Action::Agent(report) => self.reports.push((self.now, report)),
+            Action::End(_) => self.ended = true,
+        }
+    }
+
+    /// The carrier plays until now.
+    fn play(&mut self) {
+        loop {
+            match self.carrier.front() {
+                Some(Queued::Mark(mark)) => {
+                    self.pending.push((self.now, Event::Carrier(CarrierEvent::Mark(*mark))));
+                    self.carrier.pop_front();
+                }
+                Some(Queued::Audio(frame)) if self.playing_since + Duration::from_millis(20) <= self.now => {
+                    self.heard.extend(frame.iter().map(|byte| (self.playing_since, *byte)));
+                    self.playing_since = self.playing_since + Duration::from_millis(20);
+                    self.carrier.pop_front();
+                }
+                Some(Queued::Audio(_)) | None => return,
+            }
+        }
+    }
+
+    fn next_mark(&self) -> Option<CallTime> {
+        self.carrier.front().map(|_| self.playing_since + Duration::from_millis(20))
+    }
+
+    fn later(&mut self, ms: u64, event: TtsEvent) {
+        self.pending.push((self.now + Duration::from_millis(ms), Event::Tts(event)));
+        self.pending.sort_by_key(|(at, _)| *at);
+    }
+
+    fn speak(&mut self, command: TtsCommand) {
+        match command {
+            TtsCommand::Dial { voice } => match self.mood.no_link.filter(|_| voice == 0) {
+                Some(kind) => self.later(30, TtsEvent::Down { voice, fault: fault(kind) }),
+                None => self.later(30, TtsEvent::Up { voice }),
+            },
+            TtsCommand::HangUp { voice } => self.drop_link(voice),
+            TtsCommand::Speak { on, text } => {
+                let buffers = matches!(settings_of(&self.call).voices[on.voice].buffering, Buffering::Vendor { .. });
+                if !self.contexts.iter().any(|speaking| speaking.context == on.context) {
+                    self.contexts.push(Speaking {
+                        context: on.context,
+                        voice: on.voice,
+                        made_ms: 0,
+                        held: String::new(),
+                        finished: false,
+                        dead: false,
+                    });
+                }
+                if let Some(kind) = self.mood.refuse.filter(|_| on.voice == 0) {
+                    self.later(20, TtsEvent::Failed { context: Some(on.context), fault: fault(kind) });
+                    return;
+                }
+                let at = self.speaking(on.context);
+                assert!(!self.contexts[at].finished, "text after the end of {}", on.context);
+                self.contexts[at].held.push_str(&text);
+                if !buffers {
+                    self.utter(at);
+                }
+            }
+            TtsCommand::Flush { on } => {
+                let at = self.speaking(on.context);
+                self.utter(at);
+            }
+            TtsCommand::Finish { on } => {
+                let at = self.speaking(on.context);
+                self.utter(at);
+                self.contexts[at].finished = true;
+                let (made, muted) = (self.contexts[at].made_ms, self.mood.mute && on.voice == 0);
+                if !muted && !self.contexts[at].dead && !self.mood.no_done {
+                    self.later(100 + made / 4, TtsEvent::Done { context: on.context });
+                }
+            }
+            TtsCommand::Cancel { context, .. } => {
+                if !self.mood.deaf_to_cancel {
+                    self.pending.retain(|(_, event)| context_of(event) != Some(context));
+                }
+            }
+        }
+    }
+
+    fn speaking(&self, context: ContextId) -> usize {
+        self.contexts.iter().position(|speaking| speaking.context == context).expect("spoken to before")
+    }
+
+    /// Speaks what a context holds, four times as fast as it is heard, in chunks of 90 ms.
+    fn utter(&mut self, at: usize) {
+        let text = std::mem::take(&mut self.contexts[at].held);
+        let Speaking { context, voice, made_ms, .. } = self.contexts[at];
+        if text.is_empty() || (self.mood.mute && voice == 0) || self.contexts[at].dead {
+            return;
+        }
+        let length = text.chars().count() as u64 * CHAR_MS;
+        if !self.mood.untimed {
+            let words = words_of(&text, made_ms);
+            self.truth.extend(words.iter().map(|word| (context, word.text.clone(), word.end_us / 1_000)));
+            self.later(90 + made_ms / 4, TtsEvent::Words { context, words });
+        }
+        let mut done = 0;
+        while done < length {
+            let chunk = 90.min(length - done);
+            if self.mood.stall_after.is_some_and(|most| voice == 0 && (made_ms + done) / 90 >= most as u64) {
+                self.contexts[at].dead = true;
+                break;
+            }
+            let byte = if voice == 0 { context.turn.0 as u8 } else { 200 };
+            let audio = Bytes::from(vec![byte; chunk as usize * 8]);
+            self.later(90 + (made_ms + done) / 4, TtsEvent::Audio { context, audio });
+            done += chunk;
+        }
+        self.contexts[at].made_ms += length;
+    }
+
+    /// The voice's link breaks, and with it everything that was on its way.
+    pub(super) fn lose_link(&mut self, kind: FaultKind) {
+        self.drop_link(0);
+        self.handle(Event::Tts(TtsEvent::Down { voice: 0, fault: fault(kind) }));
+    }
+
+    fn drop_link(&mut self, voice: usize) {
+        let gone: Vec<ContextId> =
+            self.contexts.iter().filter(|speaking| speaking.voice == voice).map(|speaking| speaking.context).collect();
+        self.pending.retain(|(_, event)| context_of(event).is_none_or(|context| !gone.contains(&context)));
+    }
+
+    /// Milliseconds of each turn that the caller heard.
+    pub(super) fn heard_ms(&self, turn: u8) -> u64 {
+        self.heard.iter().filter(|(_, byte)| *byte == turn).count() as u64 / 8
+    }
+
+    /// The longest pause between two bytes heard of anything between two moments.
+    pub(super) fn longest_gap_ms(&self, from: u64, to: u64) -> u64 {
+        let (from, to) = (CallTime::from_millis(from), CallTime::from_millis(to));
+        let mut last = from;
+        let mut longest = Duration::ZERO;
+        let sounds = self.heard.iter().filter(|(at, byte)| *byte != 0xFF && *at >= from && *at < to);
+        for at in sounds.map(|(at, _)| *at).chain([to]) {
+            longest = longest.max(at.since(last));
+            last = at + Duration::from_millis(20);
+        }
+        longest.as_millis() as u64
+    }
+
+    pub(super) fn over(&self, turn: u32) -> Option<(CallTime, Heard)> {
+        self.reports.iter().find_map(|(at, report)| match report {
+            AgentReport::TurnOver { turn: id, heard } if *id == TurnId(turn) => Some((*at, heard.clone())),
+            _ => None,
+        })
+    }
+
+    pub(super) fn interrupted(&self, turn: u32) -> Option<(CallTime, Heard)> {
+        self.reports.iter().find_map(|(at, report)| match report {
+            AgentReport::Interrupted { turn: id, heard, .. } if *id == TurnId(turn) => Some((*at, heard.clone())),
+            _ => None,
+        })
+    }
+
+    pub(super) fn failed(&self, turn: u32) -> bool {
+        self.reports
+            .iter()
+            .any(|(_, report)| matches!(report, AgentReport::SpeechFailed { turn: id, .. } if *id == TurnId(turn)))
+    }
+
+    pub(super) fn spoken(&self) -> Vec<(ContextId, String)> {
+        let texts = self.commands.iter().filter_map(|(_, command)| match command {
+            TtsCommand::Speak { on, text } => Some((on.context, text.clone())),
+            _ => None,
+        });
+        texts.collect()
+    }
+}
+
+pub(super) fn plain(turn: u32, text: &str) -> Say {
+    Say { turn: TurnId(turn), text: text.to_owned(), last: true, flush: false, interruptible: None, delivery: None }
+}
+
+pub(super) fn delivery(voice: &str) -> Option<Arc<Delivery>> {
+    Some(Arc::new(Delivery { voice: Some(voice.to_owned()), ..Delivery::default() }))
+}
+
+pub(super) fn context(turn: u32, serial: u32) -> ContextId {
+    ContextId { turn: TurnId(turn), serial }
+}
+
+fn settings_of(call: &Call) -> &Settings {
+    &call.settings
+}
+
+fn fault(kind: FaultKind) -> Fault {
+    Fault { kind, reason: "rig".to_owned() }
+}
+
+fn context_of(event: &Event) -> Option<ContextId> {
+    match event {
+        Event::Tts(TtsEvent::Audio { context, .. } | TtsEvent::Words { context, .. } | TtsEvent::Done { context }) => {
+            Some(*context)
+        }
+        _ => None,
+    }
+}
+
+fn words_of(text: &str, offset_ms: u64) -> Vec<TimedWord> {
+    let mut words = Vec::new();
+    let mut chars = 0;
+    for token in text.split_inclusive(char::is_whitespace) {
+        let word = token.trim_end();
+        let at = |chars: u64| (offset_ms + chars * CHAR_MS) * 1_000;
+        let length = word.chars().count() as u64;
+        if length > 0 {
+            words.push(TimedWord { text: word.to_owned(), start_us: at(chars), end_us: at(chars + length) });
+        }
+        chars += token.chars().count() as u64;
+    }
+    words
+}

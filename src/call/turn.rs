@@ -1,0 +1,418 @@
+//! One turn: the agent's text on its way into contexts, and what the caller heard of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::action::{Flow, Heard};
+use super::contexts::{Author, Context, State};
+use super::event::{Delivery, Fault, Say, VoiceIndex};
+use super::settings::{Buffering, Interruptible, Limits};
+use super::text::{self, Rest};
+use crate::ids::{CallTime, ContextId, TurnId};
+
+/// Text that no context has been given, spoken in one way.
+#[derive(Debug)]
+struct Run {
+    text: String,
+    delivery: Arc<Delivery>,
+    /// The agent wants it spoken without waiting for more.
+    flush: bool,
+}
+
+/// The next thing to give to a context.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    /// Text to speak.
+    Speak(String, Arc<Delivery>),
+    /// Text without a sound in it: it belongs to the turn's text, not to the wire.
+    Pass(String),
+    /// Speak what was given.
+    Flush,
+}
+
+/// Closes above the high water of unheard speech and opens again below the low one.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    is_closed: bool,
+}
+
+impl Gate {
+    /// Takes the length of unheard speech; whether the gate moved.
+    pub(super) fn update(&mut self, unheard: Duration, limits: &Limits) -> bool {
+        let limit = if self.is_closed { limits.unheard_low } else { limits.unheard_high };
+        std::mem::replace(&mut self.is_closed, unheard > limit) != self.is_closed
+    }
+
+    /// Whether text may pass.
+    pub(super) fn flow(&self) -> Flow {
+        if self.is_closed { Flow::Held } else { Flow::Open }
+    }
+}
+
+/// One turn, from its first token until it was heard or cut off.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Its name.
+    pub(super) id: TurnId,
+    /// Its place among all turns of the call.
+    pub(super) rank: u64,
+    /// What may cut it off.
+    pub(super) interruptible: Interruptible,
+    /// The voice that speaks it.
+    pub(super) voice: VoiceIndex,
+    /// Its contexts, in the order in which they are heard.
+    pub(super) contexts: Vec<Context>,
+    /// Tries at the same text that failed in a row.
+    pub(super) tries: u32,
+    /// No new try before this.
+    pub(super) retry_at: Option<CallTime>,
+    /// Why it could not be spoken; the fallback line takes its place.
+    pub(super) failed: Option<Fault>,
+    /// A frame of it has been sent.
+    pub(super) begun: bool,
+    /// A series of tries at its voice's link was begun for it.
+    pub(super) dialled: bool,
+    /// Holds its text back from its voice.
+    pub(super) text_gate: Gate,
+    /// Holds its agent back.
+    pub(super) agent_gate: Gate,
+    runs: VecDeque<Run>,
+    /// Text without a sound that came before the first context.
+    passed: String,
+    /// No more text will come.
+    closed: bool,
+    /// When text came while none was waiting.
+    waiting_since: Option<CallTime>,
+    last_text: CallTime,
+    serial: u32,
+    heard_reported: usize,
+}
+
+impl Turn {
+    /// A turn without text.
+    pub(super) fn new(id: TurnId, rank: u64, interruptible: Interruptible, now: CallTime) -> Self {
+        Turn {
+            id,
+            rank,
+            interruptible,
+            voice: 0,
+            contexts: Vec::new(),
+            tries: 0,
+            retry_at: None,
+            failed: None,
+            begun: false,
+            dialled: false,
+            text_gate: Gate::default(),
+            agent_gate: Gate::default(),
+            runs: VecDeque::new(),
+            passed: String::new(),
+            closed: false,
+            waiting_since: None,
+            last_text: now,
+            serial: 0,
+            heard_reported: 0,
+        }
+    }
+
+    /// Takes more text.
+    pub(super) fn push(&mut self, now: CallTime, say: Say) {
+        if self.closed {
+            return;
+        }
+        self.last_text = now;
+        self.waiting_since = self.waiting_since();
+        self.interruptible = say.interruptible.unwrap_or(self.interruptible);
+        let delivery = say.delivery.unwrap_or_else(|| self.delivery());
+        match self.runs.back_mut() {
+            Some(run) if run.delivery == delivery && !run.flush => run.text.push_str(&say.text),
+            _ => self.runs.push_back(Run { text: say.text, delivery, flush: false }),
+        }
+        if let Some(run) = self.runs.back_mut() {
+            run.flush |= say.flush;
+        }
+        self.closed = say.last;
+        if self.is_waiting() {
+            self.waiting_since.get_or_insert(now);
+        }
+    }
+
+    /// Puts text that was given to a context, but not spoken, back to the head of what waits.
+    fn push_back(&mut self, now: CallTime, text: String, delivery: Arc<Delivery>) {
+        if text.is_empty() {
+            return;
+        }
+        match self.runs.front_mut() {
+            Some(run) if run.delivery == delivery => run.text.insert_str(0, &text),
+            _ => self.runs.push_front(Run { text, delivery, flush: false }),
+        }
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// Puts the rest of a context that broke off, and the text of those behind it, back to the head of what waits.
+    pub(super) fn push_back_all(
+        &mut self,
+        now: CallTime,
+        rest: String,
+        delivery: Arc<Delivery>,
+        behind: Vec<(String, Arc<Delivery>)>,
+    ) {
+        for (text, delivery) in behind.into_iter().rev() {
+            self.push_back(now, text, delivery);
+        }
+        self.push_back(now, rest, delivery);
+    }
+
+    /// It cannot be spoken: replaces all that waits by our own line, spoken by `voice`. Whether that is news.
+    pub(super) fn fail(&mut self, now: CallTime, line: &str, voice: VoiceIndex, fault: Fault) -> bool {
+        self.runs.clear();
+        if self.failed.is_none() && text::is_speakable(line) {
+            self.runs.push_back(Run { text: line.to_owned(), delivery: Arc::default(), flush: false });
+        }
+        self.voice = voice;
+        self.closed = true;
+        self.waiting_since = Some(now);
+        self.retry_at = None;
+        self.tries = 0;
+        self.dialled = false;
+        self.failed.replace(fault).is_none()
+    }
+
+    /// No more text will come.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether more text may come.
+    pub(super) fn is_open(&self) -> bool {
+        !self.closed
+    }
+
+    /// When text came last.
+    pub(super) fn last_text(&self) -> CallTime {
+        self.last_text
+    }
+
+    /// Whether text that could be spoken waits for a context.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.runs.iter().any(|run| text::is_speakable(&run.text))
+    }
+
+    /// Since when text that ought to be spoken has been waiting.
+    pub(super) fn waiting_since(&self) -> Option<CallTime> {
+        self.waiting_since.filter(|_| self.is_waiting())
+    }
+
+    /// How long the text that waits will take to say, roughly.
+    pub(super) fn waiting(&self) -> Duration {
+        Duration::from_micros(self.runs.iter().map(|run| text::spoken_micros(&run.text)).sum())
+    }
+
+    /// How much speech the contexts still owe, roughly.
+    pub(super) fn unmade(&self) -> Duration {
+        Duration::from_micros(self.contexts.iter().map(Context::unmade_us).sum())
+    }
+
+    /// Whose words are being spoken now.
+    pub(super) fn author(&self) -> Author {
+        if self.failed.is_some() { Author::Gateway } else { Author::Agent }
+    }
+
+    /// Keeps text that is not worth a sound in its place, so that what was heard stays a prefix of what was written.
+    pub(super) fn pass(&mut self, piece: &str) {
+        match self.open_context() {
+            Some(context) => context.pass_text(piece),
+            None => self.passed.push_str(piece),
+        }
+    }
+
+    /// Adds a context that was just opened.
+    pub(super) fn add_context(&mut self, mut context: Context) {
+        context.pass_text(&std::mem::take(&mut self.passed));
+        self.contexts.push(context);
+    }
+
+    /// The next name for a context.
+    pub(super) fn next_context(&mut self) -> ContextId {
+        self.serial += 1;
+        ContextId { turn: self.id, serial: self.serial }
+    }
+
+    /// The next thing to give to a context; `None` until more text comes. `with_context` says whether one is open.
+    pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool) -> Option<Step> {
+        loop {
+            let is_last = self.runs.len() == 1;
+            let run = self.runs.front_mut()?;
+            let rest = if run.flush || !is_last || self.closed { Rest::Complete } else { Rest::Open };
+            let length = match buffering {
+                // A vendor refuses a first text without a letter, so it waits for one.
+                Buffering::Vendor { .. } if !with_context && !text::is_speakable(&run.text) && rest == Rest::Open => {
+                    None
+                }
+                Buffering::Vendor { .. } => text::portion(&run.text),
+                Buffering::Gateway => text::sentence(&run.text, self.serial == 0, rest),
+            };
+            if let Some(length) = length {
+                let tail = run.text.split_off(length);
+                let piece = std::mem::replace(&mut run.text, tail);
+                // In the middle of a context a vendor takes white space and marks verbatim, and needs them.
+                let verbatim = matches!(buffering, Buffering::Vendor { .. }) && with_context;
+                let is_spoken = verbatim || text::is_speakable(&piece);
+                return Some(if is_spoken { Step::Speak(piece, run.delivery.clone()) } else { Step::Pass(piece) });
+            }
+            if !run.text.is_empty() {
+                return None;
+            }
+            let flush = std::mem::take(&mut run.flush);
+            if !is_last || self.closed {
+                self.runs.pop_front();
+            }
+            if flush && with_context && matches!(buffering, Buffering::Vendor { .. }) {
+                return Some(Step::Flush);
+            }
+            if is_last {
+                return None;
+            }
+        }
+    }
+
+    /// Whether all text has been given to contexts and none will come.
+    pub(super) fn is_said(&self) -> bool {
+        self.closed && self.runs.iter().all(|run| run.text.is_empty())
+    }
+
+    /// The context that takes text.
+    pub(super) fn open_context(&mut self) -> Option<&mut Context> {
+        self.contexts.last_mut().filter(|context| context.state == State::Open)
+    }
+
+    /// A context by name.
+    pub(super) fn context_mut(&mut self, id: ContextId) -> Option<&mut Context> {
+        self.contexts.iter_mut().find(|context| context.id == id)
+    }
+
+    /// Whether a context still has audio to come.
+    pub(super) fn is_synthesising(&self) -> bool {
+        self.contexts.iter().any(|context| context.state != State::Done)
+    }
+
+    /// Ledger position at which its audio ends so far.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.contexts.iter().filter_map(Context::end).max()
+    }
+
+    /// What the caller heard of the agent's own text, when everything before the ledger's `position` was heard.
+    pub(super) fn heard(&self, position: u64, is_estimate: bool) -> Heard {
+        let mut heard = Heard::default();
+        for context in self.contexts.iter().filter(|context| context.author == Author::Agent) {
+            let part = context.heard(position);
+            heard.text.push_str(&part.text);
+            heard.played += part.played;
+            heard.estimated |= part.estimated || (is_estimate && context.was_sent());
+            if !context.is_heard(position) {
+                break;
+            }
+        }
+        heard
+    }
+
+    /// What was heard, if it is more than was last reported.
+    pub(super) fn heard_more(&mut self, position: u64, is_estimate: bool) -> Option<Heard> {
+        let heard = self.heard(position, is_estimate);
+        if heard.text.len() <= self.heard_reported {
+            return None;
+        }
+        self.heard_reported = heard.text.len();
+        Some(heard)
+    }
+
+    /// How the newest text is spoken.
+    fn delivery(&self) -> Arc<Delivery> {
+        let newest = self.runs.back().map(|run| &run.delivery);
+        newest.or_else(|| self.contexts.last().map(|context| &context.delivery)).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VENDOR: Buffering = Buffering::Vendor { max_delay: Duration::from_secs(3) };
+
+    fn say(text: &str, last: bool, flush: bool) -> Say {
+        Say { turn: TurnId(1), text: text.to_owned(), last, flush, interruptible: None, delivery: None }
+    }
+
+    fn turn() -> Turn {
+        Turn::new(TurnId(1), 1, Interruptible::Any, CallTime::ZERO)
+    }
+
+    fn spoken(turn: &mut Turn, buffering: Buffering, with_context: bool) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let Some(step) = turn.next_step(buffering, with_context) {
+            texts.push(match step {
+                Step::Speak(text, _) => text,
+                Step::Pass(text) => format!("({text})"),
+                Step::Flush => "FLUSH".to_owned(),
+            });
+        }
+        texts
+    }
+
+    #[test]
+    fn tokens_go_verbatim_to_a_vendor_that_buffers() {
+        let mut turn = turn();
+        turn.push(CallTime::ZERO, say(" ...", false, false));
+        assert!(spoken(&mut turn, VENDOR, false).is_empty());
+        turn.push(CallTime::ZERO, say(" Hel", false, false));
+        assert_eq!(spoken(&mut turn, VENDOR, false), [" ... Hel"]);
+        turn.push(CallTime::ZERO, say("lo", false, false));
+        turn.push(CallTime::ZERO, say(" ", false, false));
+        assert_eq!(spoken(&mut turn, VENDOR, true), ["lo "]);
+        turn.push(CallTime::ZERO, say("there", false, true));
+        assert_eq!(spoken(&mut turn, VENDOR, true), ["there", "FLUSH"]);
+        turn.push(CallTime::ZERO, say("!", true, false));
+        assert_eq!(spoken(&mut turn, VENDOR, true), ["!"]);
+        assert!(turn.is_said());
+    }
+
+    #[test]
+    fn sentences_are_whole_unless_flushed_or_last() {
+        let mut turn = turn();
+        for token in ["Hello", " there. How", " are", " you?"] {
+            turn.push(CallTime::ZERO, say(token, false, false));
+        }
+        assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["Hello there. "]);
+        turn.push(CallTime::ZERO, say(" One moment", false, true));
+        assert_eq!(spoken(&mut turn, Buffering::Gateway, true), ["How are you? ", "One moment"]);
+        assert!(!turn.is_said());
+        turn.push(CallTime::ZERO, say(" -- ", true, false));
+        assert_eq!(spoken(&mut turn, Buffering::Gateway, true), ["( -- )"]);
+        assert!(turn.is_said());
+    }
+
+    #[test]
+    fn a_change_of_delivery_starts_a_new_run_and_completes_the_old_one() {
+        let mut turn = turn();
+        turn.push(CallTime::ZERO, say("First without an end", false, false));
+        let other = Arc::new(Delivery { voice: Some("b".to_owned()), ..Delivery::default() });
+        turn.push(CallTime::ZERO, Say { delivery: Some(other.clone()), ..say("Second.", false, false) });
+        turn.push(CallTime::ZERO, say(" Third.", true, false));
+        let steps: Vec<Step> = std::iter::from_fn(|| turn.next_step(Buffering::Gateway, true)).collect();
+        let expected = [
+            Step::Speak("First without an end".to_owned(), Arc::default()),
+            Step::Speak("Second. ".to_owned(), other.clone()),
+            Step::Speak("Third.".to_owned(), other),
+        ];
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn text_that_was_not_spoken_comes_first_again() {
+        let mut turn = turn();
+        turn.push(CallTime::ZERO, say("and the rest.", true, false));
+        turn.push_back(CallTime::ZERO, "the middle ".to_owned(), Arc::default());
+        assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["the middle and the rest."]);
+        assert!(turn.is_said());
+    }
+}
