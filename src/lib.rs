@@ -7,4 +7,6 @@
 
 pub mod audio;
 pub mod call;
+pub mod dialect;
 pub mod ids;
+pub mod wire;

@@ -1,5 +1,6 @@
 //! What can happen to a call.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub enum CarrierEvent {
     Stopped,
     /// The socket closed or failed without an end of stream.
     Lost,
+    /// Something of no consequence.
+    Ignored,
     /// A message that made no sense: counted and dropped.
     Garbage,
 }
@@ -55,6 +58,8 @@ pub struct Start {
     pub inbound: MediaFormat,
     /// How our audio has to be written; `None` if the stream only listens.
     pub outbound: Option<MediaFormat>,
+    /// What the webhook's answer attached to the stream.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// What an agent wants.

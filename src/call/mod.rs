@@ -165,6 +165,7 @@ impl Call {
             }
             CarrierEvent::Stopped => self.finish(now, EndReason::CarrierStopped),
             CarrierEvent::Lost => self.finish(now, EndReason::CarrierLost),
+            CarrierEvent::Ignored => {}
             CarrierEvent::Garbage => self.stats.garbage += 1,
         }
     }

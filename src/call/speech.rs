@@ -205,8 +205,9 @@ impl Call {
         let is_over = context.state == State::Finishing && context.overdue() == Overdue::Over;
         match fault.kind {
             _ if is_over => self.on_done(now, id),
-            FaultKind::Fatal => self.give_up(now, id.turn, fault),
-            FaultKind::Retryable | FaultKind::Busy | FaultKind::Idle => self.recover(now, id, fault),
+            // What has spoken before is not wrong in itself: its vendor has lost or ended it.
+            FaultKind::Fatal if !context.has_audio() => self.give_up(now, id.turn, fault),
+            FaultKind::Fatal | FaultKind::Retryable | FaultKind::Busy | FaultKind::Idle => self.recover(now, id, fault),
         }
     }
 

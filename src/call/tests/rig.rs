@@ -148,6 +148,7 @@ impl Rig {
             call: CallSid::parse("CA1").unwrap(),
             inbound: MediaFormat::TELEPHONE,
             outbound: Some(MediaFormat::TELEPHONE),
+            parameters: std::collections::BTreeMap::new(),
         }))));
     }
 

@@ -1,0 +1,85 @@
+//! Codecs between what peers write and what the core understands: synchronous, pure, one file per vendor.
+//!
+//! A vendor's quirks live here and nowhere else. The asynchronous part (sockets, tasks, limits) exists once, in `driver`.
+
+pub mod cartesia;
+pub mod twilio;
+
+use crate::call::action::{CarrierCommand, TtsCommand};
+use crate::call::event::{CarrierEvent, Fault, FaultKind, TtsEvent};
+
+/// A message as it came from a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A text frame.
+    Text(&'a str),
+    /// A binary frame.
+    Binary(&'a [u8]),
+}
+
+/// The language of a carrier's media stream.
+pub trait CarrierDialect: Send {
+    /// What a message means.
+    fn decode(&mut self, message: Message<'_>) -> CarrierEvent;
+    /// How to say a command, as a text frame.
+    fn encode(&mut self, command: &CarrierCommand) -> String;
+}
+
+/// Where and how to dial a voice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    /// A `ws` or `wss` URL without a secret in it.
+    pub url: String,
+    /// Headers; the values of some are secret.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// The language of a voice's WebSocket.
+pub trait TtsDialect: Send {
+    /// Where and how to dial.
+    fn handshake(&self) -> Handshake;
+    /// What a message means for `voice`.
+    fn decode(&mut self, message: Message<'_>) -> TtsEvent;
+    /// How to say a command, as a text frame; `None` if there is nothing to say.
+    fn encode(&mut self, command: &TtsCommand) -> Option<String>;
+}
+
+/// What it means that a handshake was answered with an HTTP status.
+pub fn fault_of_status(status: u16) -> Fault {
+    let kind = match status {
+        429 => FaultKind::Busy,
+        400..=499 => FaultKind::Fatal,
+        _ => FaultKind::Retryable,
+    };
+    Fault { kind, reason: format!("status {status}") }
+}
+
+/// What it means that a socket was closed with a code (RFC 6455, section 7.4), or without one.
+pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
+    let busy = ["concurren", "limit", "too many"].iter().any(|word| reason.to_lowercase().contains(word));
+    let kind = match code {
+        Some(1000) => FaultKind::Idle,
+        Some(1008) if busy => FaultKind::Busy,
+        Some(1002 | 1003 | 1007 | 1008) => FaultKind::Fatal,
+        Some(_) | None => FaultKind::Retryable,
+    };
+    let reason = code.map_or_else(|| "the connection broke".to_owned(), |code| format!("closed with code {code}"));
+    Fault { kind, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_close_codes_say_whether_to_try_again() {
+        assert_eq!(fault_of_status(401).kind, FaultKind::Fatal);
+        assert_eq!(fault_of_status(429).kind, FaultKind::Busy);
+        assert_eq!(fault_of_status(503).kind, FaultKind::Retryable);
+        assert_eq!(fault_of_close(Some(1000), "connection idle timeout").kind, FaultKind::Idle);
+        assert_eq!(fault_of_close(Some(1011), "").kind, FaultKind::Retryable);
+        assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
+        assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);
+    }
+}
