@@ -16,6 +16,8 @@ use subtle::ConstantTimeEq;
 
 use crate::ids::CallSid;
 
+/// Name of the stream parameter that carries the token; no configured parameter may have it.
+pub const PARAMETER: &str = "trunkline_token";
 /// How long a token is good for, in seconds. Twilio opens the stream within moments of the webhook's answer.
 pub const LIFETIME_S: u64 = 60;
 /// Bytes of the random part.
