@@ -10,3 +10,6 @@ pub mod call;
 pub mod dialect;
 pub mod ids;
 pub mod wire;
+pub mod config;
+pub mod ids;
+pub mod server;

@@ -1,2 +1,7 @@
 //! Trunkline.
-fn main() {}
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

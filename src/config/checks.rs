@@ -1,0 +1,161 @@
+//! What must hold between keys.
+
+use std::collections::BTreeSet;
+
+use config::Value;
+
+use super::keys;
+use super::problem::{Fault, Problem};
+use super::read;
+use super::settings::{Config, Provider, SpeechEncoding, Trust};
+use super::value_at;
+use crate::server::twilio::public_url::Transport;
+
+/// Shortest secret of our own that nobody guesses, in characters.
+const SECRET_CHARS_MIN: usize = 16;
+
+/// What the sources said, right or wrong.
+pub(super) struct Given<'a> {
+    pub(super) values: &'a Value,
+    pub(super) faulty: &'a BTreeSet<String>,
+}
+
+impl Given<'_> {
+    /// The source that set `key`.
+    fn source(&self, key: &str) -> String {
+        value_at(self.values, key).and_then(Value::origin).unwrap_or("configuration").to_owned()
+    }
+
+    /// A key that is given wrongly is not missing.
+    fn is_faulty(&self, key: &str) -> bool {
+        self.faulty.contains(key)
+    }
+}
+
+/// Who is believed.
+pub(super) fn trust(config: &Config, given: &Given<'_>, insecure: bool) -> Trust {
+    if insecure {
+        Trust::Insecure
+    } else if trust_triggers(config, given).next().is_some() {
+        Trust::Signed
+    } else {
+        Trust::Open
+    }
+}
+
+/// The keys that turn trust on, as far as they are set. One that is set wrongly counts: the wish is clear.
+fn trust_triggers(config: &Config, given: &Given<'_>) -> impl Iterator<Item = &'static str> {
+    let set = [
+        ("server.public_url", config.server.public_url.is_some()),
+        ("twilio.auth_token", config.twilio.auth_token.is_some()),
+        ("twilio.shared_keys", !config.twilio.shared_keys.is_empty()),
+    ];
+    let set = set.map(|(key, is_set)| (key, is_set || given.is_faulty(key)));
+    set.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key)
+}
+
+/// Everything that stops a start.
+pub(super) fn problems(config: &Config, given: &Given<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match config.trust {
+        Trust::Open => problems.extend(open(config, given)),
+        Trust::Signed => problems.extend(signed(config, given)),
+        Trust::Insecure => {}
+    }
+    problems.extend(speech(config, given));
+    problems
+}
+
+fn open(config: &Config, given: &Given<'_>) -> Option<Problem> {
+    if config.server.listen.ip().is_loopback() || given.is_faulty("server.listen") {
+        return None;
+    }
+    let fault = format!(
+        "is {}, but without server.public_url and twilio.auth_token nobody has to prove anything, which \
+        is for loopback addresses only",
+        config.server.listen
+    );
+    let fix = "listen on 127.0.0.1, or set server.public_url, twilio.auth_token and server.api_token, or start with \
+        --insecure";
+    Some(Fault::new(fault, fix).at(given.source("server.listen"), "server.listen"))
+}
+
+fn signed(config: &Config, given: &Given<'_>) -> Vec<Problem> {
+    let because: Vec<String> = trust_triggers(config, given).map(|key| format!("{key} is set")).collect();
+    let because = because.join(" and ");
+    let proven = config.twilio.auth_token.is_some() || !config.twilio.shared_keys.is_empty();
+    let missing = [
+        ("server.public_url", config.server.public_url.is_none(), "signatures cover the address that Twilio calls"),
+        (
+            "twilio.auth_token",
+            !proven && !given.is_faulty("twilio.shared_keys"),
+            "it is what signatures are checked with",
+        ),
+        ("server.api_token", config.server.api_token.is_none(), "the HTTP API must not stand open beside signed calls"),
+    ];
+    let missing = missing.into_iter().filter(|(key, is_missing, _)| *is_missing && !given.is_faulty(key));
+    missing
+        .map(|(path, _, reason)| {
+            let key = keys::find(path);
+            let variable = key.and_then(|key| key.alias.map(str::to_owned).or_else(|| Some(key.variable())));
+            let fix = format!("set it, for example by {}, or start with --insecure", variable.unwrap_or_default());
+            Fault::new(format!("is missing, although {because}: {reason}"), fix).at("configuration", path)
+        })
+        .collect()
+}
+
+fn speech(config: &Config, given: &Given<'_>) -> Vec<Problem> {
+    let cartesia = &config.speech.cartesia;
+    let mut problems = Vec::new();
+    let vendor = read::websocket_host(&cartesia.url)
+        .map(|url| url.host().to_ascii_lowercase())
+        .is_some_and(|host| host == "cartesia.ai" || host.ends_with(".cartesia.ai"));
+    let key = "speech.cartesia.api_key";
+    let used = config.speech.provider == Provider::Cartesia && !given.is_faulty("speech.provider");
+    if used && vendor && cartesia.api_key.is_none() && !given.is_faulty(key) && !given.is_faulty("speech.cartesia.url")
+    {
+        let fault =
+            format!("is missing, although speech.provider is \"cartesia\" ({})", given.source("speech.provider"));
+        problems.push(Fault::new(fault, "set it, for example by CARTESIA_API_KEY").at("configuration", key));
+    }
+    let rate = cartesia.sample_rate.unwrap_or(8_000);
+    if cartesia.encoding == SpeechEncoding::PcmMulaw && rate != 8_000 {
+        let key = "speech.cartesia.sample_rate";
+        let fault =
+            format!("is {rate}, but speech.cartesia.encoding is \"pcm_mulaw\", which is passed through at 8000");
+        let fix = "leave the rate out, write 8000, or choose \"pcm_s16le\"";
+        problems.push(Fault::new(fault, fix).at(given.source(key), key));
+    }
+    problems
+}
+
+/// Everything that works but should be looked at.
+pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    let mut warn = |key: &str, fault: &str, fix: &str| {
+        let source = if key.is_empty() { "command line".to_owned() } else { given.source(key) };
+        warnings.push(Fault::new(fault, fix).at(source, key));
+    };
+    if config.trust == Trust::Insecure {
+        let fault = "--insecure is given: signatures, stream tokens and the API token are not checked";
+        warn("", fault, "use it on a closed network only");
+    }
+    if config.server.public_url.as_ref().is_some_and(|url| url.transport() == Transport::Plain) {
+        let fault = "begins with http, but Twilio opens streams over wss only";
+        warn("server.public_url", fault, "put TLS in front and write https");
+    }
+    for (key, secret) in
+        [("server.api_token", &config.server.api_token), ("server.token_key", &config.server.token_key)]
+    {
+        if secret.as_ref().is_some_and(|secret| secret.expose().chars().count() < SECRET_CHARS_MIN) {
+            let fix = format!("write at least {SECRET_CHARS_MIN} random characters");
+            warn(key, "is short enough to be guessed", &fix);
+        }
+    }
+    let plain = read::websocket_host(&config.speech.cartesia.url)
+        .is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback());
+    if config.speech.provider == Provider::Cartesia && plain {
+        warn("speech.cartesia.url", "sends key and speech unencrypted over a network", "use wss");
+    }
+    warnings
+}

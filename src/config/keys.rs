@@ -1,0 +1,317 @@
+//! The one table of keys: it drives reading, checking, suggesting, defaults and documentation.
+
+/// One key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Section and name, such as `playout.lead_ms`.
+    pub path: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// Its default as it would be written into an environment variable; `None` if the key may be absent.
+    pub default: Option<&'static str>,
+    /// A second environment variable that vendors' own tools use.
+    pub alias: Option<&'static str>,
+    /// One line on what it does.
+    pub doc: &'static str,
+}
+
+/// What a key may hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Text, written in quotes.
+    Text(Blank),
+    /// Text that is never shown.
+    Secret,
+    /// A whole number within bounds, both included.
+    Integer(i64, i64),
+    /// One of a few whole numbers.
+    Rate(&'static [i64]),
+    /// A number within bounds, both included.
+    Number(f64, f64),
+    /// `true` or `false`.
+    Flag,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// IP address and port.
+    Address,
+    /// An `https` or `http` URL without a query.
+    PublicUrl,
+    /// An `https` or `http` URL.
+    HttpUrl,
+    /// A `wss` or `ws` URL.
+    WebSocketUrl,
+    /// A list of texts.
+    Texts,
+    /// A table of names and texts.
+    Table(Entries),
+    /// `"sentences"` or `{ managed_ms = 1..=5000 }`.
+    Buffering,
+}
+
+/// Whether a text may be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blank {
+    /// Empty means "none".
+    Allowed,
+    /// Empty is a mistake.
+    Refused,
+}
+
+/// What the entries of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entries {
+    /// Parameters of a media stream: name and value.
+    Parameters,
+    /// Keypad digits and lines.
+    Digits,
+    /// Ids and secrets.
+    Secrets,
+}
+
+/// Longest delay of managed buffering, in milliseconds; the vendor's own limit.
+pub(super) const MANAGED_MS_MAX: i64 = 5_000;
+
+const fn key(path: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
+    Key { path, kind, default, alias: None, doc }
+}
+
+const fn alias(name: &'static str, key: Key) -> Key {
+    Key { alias: Some(name), ..key }
+}
+
+const TEXT: Kind = Kind::Text(Blank::Refused);
+
+/// At least twenty seconds of speech, so that a first call has something to interrupt.
+const GREETING: &str = "Hello, and thank you for calling. This is Trunkline, a gateway that lets a program talk on an \
+    ordinary telephone line. I am reading this greeting at the pace of speech, and I will carry on for some twenty \
+    seconds, so that you have something to interrupt. Please do: say anything at all, and I shall fall silent at once, \
+    wait until you have finished, and only then give you an answer.";
+
+const LINES: &str = r#"["I heard you, so I stopped. Say something more, or press a key on your telephone.", "Still here, and still listening. Cut me off in the middle of this sentence if you like, since that is what I am made for.", "That is all I know by heart. Connect an agent of your own, and it will have more to say."]"#;
+
+/// Every key there is, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    key("server.listen", Kind::Address, Some("127.0.0.1:8080"), "address and port to listen on"),
+    key(
+        "server.public_url",
+        Kind::PublicUrl,
+        None,
+        "where carriers reach this server; may carry a port and a path; setting it turns trust on",
+    ),
+    key("server.api_token", Kind::Secret, None, "bearer token of the HTTP API"),
+    key(
+        "server.token_key",
+        Kind::Secret,
+        None,
+        "key of the stream tokens, the same on all replicas; made at start if absent",
+    ),
+    key("server.max_calls", Kind::Integer(1, 100_000), Some("500"), "calls at one time; further ones are refused"),
+    key(
+        "server.drain_s",
+        Kind::Integer(0, 86_400),
+        Some("300"),
+        "seconds that live calls may go on after a stop signal",
+    ),
+    key(
+        "server.busy_redirect_url",
+        Kind::HttpUrl,
+        None,
+        "where calls are sent while this server drains; without it they hear busy",
+    ),
+    key("twilio.account_sid", TEXT, None, "account id"),
+    alias(
+        "TWILIO_AUTH_TOKEN",
+        key(
+            "twilio.auth_token",
+            Kind::Secret,
+            None,
+            "auth token, which checks HMAC-SHA1 signatures; setting it turns trust on",
+        ),
+    ),
+    key(
+        "twilio.shared_keys",
+        Kind::Table(Entries::Secrets),
+        None,
+        "shared keys (id = secret), which check HMAC-SHA256 signatures; setting one turns trust on",
+    ),
+    key(
+        "twilio.after_url",
+        Kind::HttpUrl,
+        None,
+        "where Twilio asks what to do with a call after its stream; without it the call ends",
+    ),
+    key(
+        "twilio.parameters",
+        Kind::Table(Entries::Parameters),
+        None,
+        "parameters handed through to the stream (name = value)",
+    ),
+    key("speech.provider", Kind::Choice(&["local", "cartesia"]), Some("local"), "who speaks"),
+    key(
+        "speech.fallback_line",
+        TEXT,
+        Some("I am sorry, I have trouble speaking right now. Please bear with me, or call again in a few minutes."),
+        "said by the local voice when the provider fails",
+    ),
+    key(
+        "speech.on_failure",
+        Kind::Choice(&["continue", "close"]),
+        Some("continue"),
+        "what follows the fallback line: stay on the call, or close the stream",
+    ),
+    key("speech.cartesia.url", Kind::WebSocketUrl, Some("wss://api.cartesia.ai/tts/websocket"), "endpoint"),
+    alias("CARTESIA_API_KEY", key("speech.cartesia.api_key", Kind::Secret, None, "API key")),
+    key("speech.cartesia.version", TEXT, Some("2026-03-01"), "protocol version, a date"),
+    key("speech.cartesia.model", TEXT, Some("sonic-3.5"), "model id"),
+    key("speech.cartesia.voice", TEXT, Some("5c5ad5e7-1020-476b-8b91-fdcbe9cc313c"), "voice id"),
+    key("speech.cartesia.language", TEXT, Some("en"), "language code"),
+    key(
+        "speech.cartesia.encoding",
+        Kind::Choice(&["pcm_s16le", "pcm_mulaw"]),
+        Some("pcm_s16le"),
+        "encoding asked for; `pcm_mulaw` is passed through to a telephone line",
+    ),
+    key(
+        "speech.cartesia.sample_rate",
+        Kind::Rate(&[8_000, 16_000, 22_050, 24_000, 44_100, 48_000]),
+        None,
+        "sampling rate asked for, in Hz; absent: the carrier's own",
+    ),
+    key(
+        "speech.cartesia.ca_file",
+        TEXT,
+        None,
+        "PEM file of a certificate authority to trust in place of the public ones",
+    ),
+    key(
+        "speech.cartesia.buffering",
+        Kind::Buffering,
+        Some("sentences"),
+        "who collects tokens into speakable pieces: this server, or the vendor for at most so many milliseconds",
+    ),
+    key("speech.cartesia.speed", Kind::Number(0.6, 1.5), None, "speed of speech"),
+    key("speech.cartesia.volume", Kind::Number(0.5, 2.0), None, "loudness"),
+    key("speech.cartesia.emotion", TEXT, None, "one of the vendor's words, such as `calm`"),
+    key("playout.lead_ms", Kind::Integer(20, 1_000), Some("120"), "audio kept ahead at the carrier, in ms"),
+    key(
+        "playout.prebuffer_ms",
+        Kind::Integer(0, 1_000),
+        Some("60"),
+        "audio collected before a turn starts to play, in ms",
+    ),
+    key(
+        "barge_in.policy",
+        Kind::Choice(&["any", "speech", "dtmf", "none"]),
+        Some("any"),
+        "what interrupts speech by default",
+    ),
+    key(
+        "barge_in.min_speech_ms",
+        Kind::Integer(20, 2_000),
+        Some("100"),
+        "speech of the caller that counts as an interruption, in ms",
+    ),
+    key("barge_in.threshold", Kind::Number(0.0, 1.0), Some("0.65"), "probability above which a frame counts as speech"),
+    key("barge_in.silence_ms", Kind::Integer(20, 10_000), Some("700"), "silence that ends the caller's speech, in ms"),
+    key("agent.kind", Kind::Choice(&["script", "api"]), Some("script"), "who decides what is said"),
+    key(
+        "agent.script.greeting",
+        Kind::Text(Blank::Allowed),
+        Some(GREETING),
+        "said when the call starts; empty: nothing",
+    ),
+    key(
+        "agent.script.lines",
+        Kind::Texts,
+        Some(LINES),
+        "said one after the other, each when the caller stops speaking",
+    ),
+    key(
+        "agent.script.digits",
+        Kind::Table(Entries::Digits),
+        None,
+        "lines said when a key is pressed (\"1\" = \"...\")",
+    ),
+    key("log.format", Kind::Choice(&["text", "json"]), Some("text"), "form of the log"),
+    key(
+        "log.level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        Some("info"),
+        "least level that is logged",
+    ),
+    key("log.show_text", Kind::Flag, Some("false"), "log spoken text and keypad digits, which are private"),
+];
+
+impl Key {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("TRUNKLINE__{}", self.path.to_ascii_uppercase().replace('.', "__"))
+    }
+}
+
+/// The key at `path`.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// True if keys stand below `path`.
+pub(super) fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The key or section that whoever wrote `path` most likely meant.
+pub(super) fn suggest(path: &str) -> Option<&'static str> {
+    /// Below this, a suggestion is more often wrong than right.
+    const LIKENESS_MIN: f64 = 0.72;
+    let path = path.to_ascii_lowercase();
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness = |candidate: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(&path, candidate);
+        // The right name in the wrong section.
+        let moved = strsim::normalized_damerau_levenshtein(&last(&path), &last(candidate)) * 0.95;
+        whole.max(moved)
+    };
+    let sections =
+        ["server", "twilio", "speech", "speech.cartesia", "playout", "barge_in", "agent", "agent.script", "log"];
+    let candidates = KEYS.iter().map(|key| key.path).chain(sections);
+    let scored = candidates.map(|candidate| (likeness(candidate), candidate));
+    let best = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;
+    (best.0 >= LIKENESS_MIN).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_unique_and_documented() {
+        for (index, key) in KEYS.iter().enumerate() {
+            assert!(KEYS.iter().skip(index + 1).all(|other| other.path != key.path), "{} stands twice", key.path);
+            assert!(!is_section(key.path), "{} is a key and a section", key.path);
+            assert!(!key.doc.is_empty() && !key.doc.contains(['\n', '|']), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_or_misplaced_key_finds_its_way() {
+        let cases = [
+            ("playout.lead", Some("playout.lead_ms")),
+            ("server.listn", Some("server.listen")),
+            ("server.publicUrl", Some("server.public_url")),
+            ("speech.voice", Some("speech.cartesia.voice")),
+            ("cartesia", Some("speech.cartesia")),
+            ("bargein.policy", Some("barge_in.policy")),
+            ("zebra", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(suggest(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_default_greeting_lasts_twenty_seconds() {
+        // A fast reader says three words a second.
+        let words = GREETING.split_whitespace().count();
+        assert!((60..=75).contains(&words), "{words} words");
+    }
+}

@@ -1,0 +1,325 @@
+//! The typed configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::secret::Secret;
+use crate::server::twilio::public_url::PublicUrl;
+
+/// Everything that can be configured. Made by [`load`](super::load) only, which has checked it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The HTTP side.
+    pub server: Server,
+    /// The carrier's account.
+    #[serde(default)]
+    pub twilio: Twilio,
+    /// Who speaks.
+    pub speech: Speech,
+    /// How audio is paced.
+    pub playout: Playout,
+    /// What interrupts speech.
+    pub barge_in: BargeIn,
+    /// Who decides what is said.
+    pub agent: Agent,
+    /// What is logged.
+    pub log: Log,
+    /// Who is believed; follows from the above.
+    #[serde(skip)]
+    pub trust: Trust,
+}
+
+/// Who is believed. It follows from what is configured, never from the listen address: a tunnel or a proxy on this
+/// host makes every stranger a loopback client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Nothing is secret: loopback only, no foreign `Host`, no `Origin`.
+    #[default]
+    Open,
+    /// Signatures, stream tokens and the API token are required from everybody.
+    Signed,
+    /// Nothing is required from anybody, on any address, by the operator's explicit wish.
+    Insecure,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Where carriers reach us.
+    #[serde(default, deserialize_with = "parsed")]
+    pub public_url: Option<PublicUrl>,
+    /// Bearer token of the HTTP API.
+    pub api_token: Option<Secret>,
+    /// Key of the stream tokens; to be made at start if absent.
+    pub token_key: Option<Secret>,
+    /// Calls at one time, 1 to 100,000.
+    pub max_calls: u32,
+    /// How long live calls may go on after a stop signal, up to a day.
+    #[serde(rename = "drain_s", deserialize_with = "seconds")]
+    pub drain: Duration,
+    /// Where calls are sent while we drain; absent: they hear busy.
+    pub busy_redirect_url: Option<String>,
+}
+
+/// `[twilio]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Twilio {
+    /// Account id.
+    pub account_sid: Option<String>,
+    /// Checks HMAC-SHA1 signatures.
+    pub auth_token: Option<Secret>,
+    /// Check HMAC-SHA256 signatures: key id to secret.
+    pub shared_keys: BTreeMap<String, Secret>,
+    /// Where Twilio asks what to do after the stream.
+    pub after_url: Option<String>,
+    /// Parameters handed through to the stream.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// `[speech]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Speech {
+    /// Who speaks.
+    pub provider: Provider,
+    /// Said by the local voice when the provider fails; never empty.
+    pub fallback_line: String,
+    /// What follows the fallback line.
+    pub on_failure: OnFailure,
+    /// Settings of the vendor Cartesia.
+    pub cartesia: Cartesia,
+}
+
+/// A speech provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// The built-in voice.
+    Local,
+    /// Cartesia, or any server of its protocol.
+    Cartesia,
+}
+
+/// What follows the fallback line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The call goes on; the next turn tries again.
+    Continue,
+    /// The stream is closed, so that the carrier goes on with its own instructions.
+    Close,
+}
+
+/// `[speech.cartesia]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cartesia {
+    /// Endpoint, `wss` or `ws`.
+    pub url: String,
+    /// API key, for a header.
+    pub api_key: Option<Secret>,
+    /// Protocol version, a date.
+    pub version: String,
+    /// Model id.
+    pub model: String,
+    /// Voice id.
+    pub voice: String,
+    /// Language code.
+    pub language: String,
+    /// Encoding asked for.
+    pub encoding: SpeechEncoding,
+    /// Sampling rate asked for in Hz; absent: the carrier's own.
+    pub sample_rate: Option<u32>,
+    /// PEM file of a certificate authority to trust.
+    pub ca_file: Option<PathBuf>,
+    /// Who collects tokens into speakable pieces.
+    pub buffering: Buffering,
+    /// Speed of speech, 0.6 to 1.5.
+    pub speed: Option<f64>,
+    /// Loudness, 0.5 to 2.0.
+    pub volume: Option<f64>,
+    /// One of the vendor's words.
+    pub emotion: Option<String>,
+}
+
+/// Encoding of synthesised speech.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpeechEncoding {
+    /// Signed 16-bit samples, little-endian.
+    PcmS16le,
+    /// G.711 mu-law, at 8 kHz only.
+    PcmMulaw,
+}
+
+/// Who collects the agent's tokens into pieces that can be spoken. Both at once would add seconds of silence, and
+/// cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffering {
+    /// This server sends whole sentences and the vendor speaks them at once.
+    Sentences,
+    /// Tokens are sent as they come and the vendor waits at most this long, 1 to 5000 ms.
+    Managed(Duration),
+}
+
+/// `[playout]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Playout {
+    /// Audio kept ahead at the carrier, 20 ms to 1 s.
+    #[serde(rename = "lead_ms", deserialize_with = "millis")]
+    pub lead: Duration,
+    /// Audio collected before a turn starts to play, up to 1 s.
+    #[serde(rename = "prebuffer_ms", deserialize_with = "millis")]
+    pub prebuffer: Duration,
+}
+
+/// `[barge_in]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BargeIn {
+    /// What interrupts speech unless an utterance says otherwise.
+    pub policy: BargeInPolicy,
+    /// Speech of the caller that counts as an interruption, 20 ms to 2 s.
+    #[serde(rename = "min_speech_ms", deserialize_with = "millis")]
+    pub min_speech: Duration,
+    /// Probability above which a frame counts as speech, 0 to 1.
+    pub threshold: f64,
+    /// Silence that ends the caller's speech, 20 ms to 10 s.
+    #[serde(rename = "silence_ms", deserialize_with = "millis")]
+    pub silence: Duration,
+}
+
+/// What interrupts speech.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BargeInPolicy {
+    /// Speech and digits.
+    Any,
+    /// Speech only.
+    Speech,
+    /// Digits only.
+    Dtmf,
+    /// Nothing.
+    None,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Which agent.
+    pub kind: AgentKind,
+    /// What the scripted one says.
+    pub script: Script,
+}
+
+/// Who decides what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentKind {
+    /// `[agent.script]`.
+    Script,
+    /// The HTTP API, and nothing else.
+    Api,
+}
+
+/// `[agent.script]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// Said when the call starts; empty: nothing.
+    pub greeting: String,
+    /// Said one after the other, each when the caller stops speaking.
+    pub lines: Vec<String>,
+    /// Said when a key is pressed: one of `0`-`9`, `*`, `#`, `A`-`D`.
+    #[serde(default)]
+    pub digits: BTreeMap<String, String>,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Form of the log.
+    pub format: LogFormat,
+    /// Least level that is logged.
+    pub level: LogLevel,
+    /// Whether spoken text and digits are logged.
+    pub show_text: bool,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// Least level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the usual words say it all")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// The level as log filters write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Buffering {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Word(String),
+            Table { managed_ms: u64 },
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Word(word) if word == "sentences" => Ok(Buffering::Sentences),
+            Form::Word(_) => Err(D::Error::custom("no such buffering")),
+            Form::Table { managed_ms } => Ok(Buffering::Managed(Duration::from_millis(managed_ms))),
+        }
+    }
+}
+
+fn parsed<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(|_| D::Error::custom("not in the form that was checked"))).transpose()
+}
+
+fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}

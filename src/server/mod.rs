@@ -1,0 +1,3 @@
+//! The HTTP side: webhooks, media-stream upgrades, control.
+
+pub mod twilio;
