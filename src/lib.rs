@@ -1,4 +1,5 @@
 //! Trunkline: a self-hosted telephony media-stream gateway for voice agents.
 
 pub mod audio;
+pub mod emulate;
 pub mod ids;
