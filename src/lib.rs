@@ -7,9 +7,9 @@
 
 pub mod audio;
 pub mod call;
-pub mod dialect;
-pub mod ids;
-pub mod wire;
 pub mod config;
+pub mod dialect;
+pub mod emulate;
 pub mod ids;
 pub mod server;
+pub mod wire;

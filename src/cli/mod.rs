@@ -1,7 +1,10 @@
 //! The command line.
 
+mod call;
 mod check;
 
+use std::error::Error;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,6 +26,8 @@ struct Cli {
 enum Command {
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
+    /// Makes an emulated call to a media-stream URL and measures it.
+    Call(call::CallArgs),
 }
 
 /// Where the configuration comes from, for every command that reads it.
@@ -52,5 +57,27 @@ impl ConfigArgs {
 pub(crate) fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Call(args) => drive(call::call(args)),
     }
+}
+
+/// Runs one command to its end on a runtime of its own, and tells why it failed.
+fn drive<E: Error>(command: impl Future<Output = Result<(), E>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    match runtime.block_on(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Tells an error and all that caused it.
+fn fail(error: &dyn Error) -> ExitCode {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let text: Vec<String> = chain.map(ToString::to_string).collect();
+    // With nowhere left to write, the exit code has to do.
+    let _ = writeln!(io::stderr(), "trunkline: {}", text.join(": "));
+    ExitCode::FAILURE
 }
