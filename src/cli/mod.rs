@@ -62,7 +62,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Runs one command to its end on a runtime of its own, and tells why it failed.
-fn drive<E: Error>(command: impl Future<Output = Result<(), E>>) -> ExitCode {
+fn drive<E: Error + 'static>(command: impl Future<Output = Result<(), E>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -74,7 +74,7 @@ fn drive<E: Error>(command: impl Future<Output = Result<(), E>>) -> ExitCode {
 }
 
 /// Tells an error and all that caused it.
-fn fail(error: &dyn Error) -> ExitCode {
+fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     let chain = std::iter::successors(Some(error), |error| error.source());
     let text: Vec<String> = chain.map(ToString::to_string).collect();
     // With nowhere left to write, the exit code has to do.
