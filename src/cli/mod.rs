@@ -62,7 +62,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Runs one command to its end on a runtime of its own, and tells why it failed.
-fn drive<E: Error + 'static>(command: impl Future<Output = Result<(), E>>) -> ExitCode {
+fn drive<E: Error>(command: impl Future<Output = Result<(), E>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -74,9 +74,13 @@ fn drive<E: Error + 'static>(command: impl Future<Output = Result<(), E>>) -> Ex
 }
 
 /// Tells an error and all that caused it.
-fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let text: Vec<String> = chain.map(ToString::to_string).collect();
+fn fail(error: &dyn Error) -> ExitCode {
+    let mut text = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push(error.to_string());
+        cause = error.source();
+    }
     // With nowhere left to write, the exit code has to do.
     let _ = writeln!(io::stderr(), "trunkline: {}", text.join(": "));
     ExitCode::FAILURE
