@@ -1,0 +1,6 @@
+//! Emulated services: what a call needs from outside, on this machine, with every fault on a switch.
+//!
+//! An emulator shares no code with the client it is used against: a field name wrong on both sides would agree with
+//! itself.
+
+pub mod cartesia;
