@@ -124,10 +124,7 @@ fn generation(mut fields: Map<String, Value>, delay_ms_default: u32) -> Result<(
         _ => return Err("model_id must be a string".to_owned()),
     };
     let voice = fields.get("voice").ok_or("voice is missing")?;
-    let voice = match (voice.get("mode"), voice.get("id")) {
-        (Some(Value::String(mode)), Some(Value::String(id))) if mode == "id" && !id.is_empty() => id.clone(),
-        _ => return Err("voice must be an object with mode \"id\" and an id".to_owned()),
-    };
+    let voice = voice_id(voice).ok_or("voice must be an id or an object with an id (and mode \"id\")")?;
     let format = fields.get("output_format").ok_or("output_format is missing")?;
     if format.get("container").and_then(Value::as_str) != Some("raw") {
         return Err("output_format.container must be \"raw\" on a WebSocket".to_owned());
@@ -150,6 +147,16 @@ fn generation(mut fields: Map<String, Value>, delay_ms_default: u32) -> Result<(
     let timestamps = flag(&fields, "add_timestamps")?;
     let template = Template { voice, model, encoding, rate, delay_ms, timestamps, speed, volume, whole: fields };
     Ok((template, input))
+}
+
+/// Version 2026-08-14 takes a bare id, or an object in which the mode may be missing; earlier ones want the mode.
+fn voice_id(voice: &Value) -> Option<String> {
+    let id = match voice.as_str() {
+        Some(id) => id,
+        None if matches!(voice.get("mode").map(Value::as_str), None | Some(Some("id"))) => voice.get("id")?.as_str()?,
+        None => return None,
+    };
+    (!id.is_empty()).then(|| id.to_owned())
 }
 
 fn flag(fields: &Map<String, Value>, name: &str) -> Result<bool, String> {
@@ -219,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn a_voice_is_named_in_any_documented_way() {
+        for voice in [json!("v"), json!({ "id": "v" }), json!({ "id": "v", "mode": "id" })] {
+            let mut request = request();
+            request["voice"] = voice;
+            assert_eq!(template(&request).voice, "v");
+        }
+    }
+
+    #[test]
     fn a_pretty_printed_cancel_needs_no_other_field() {
         let text = "{\n  \"cancel\": true,\n  \"context_id\": \"c\"\n}";
         assert_eq!(parse(text, 0), Ok(Request::Cancel { context: "c".to_owned() }));
@@ -235,6 +251,8 @@ mod tests {
             ("transcript", json!(5)),
             ("model_id", json!("")),
             ("voice", json!({ "mode": "embedding", "embedding": [] })),
+            ("voice", json!({ "mode": "embedding", "id": "v" })),
+            ("voice", json!("")),
             ("output_format", json!({ "container": "wav", "encoding": "pcm_s16le", "sample_rate": 8_000 })),
             ("output_format", json!({ "container": "raw", "encoding": "mp3", "sample_rate": 8_000 })),
             ("output_format", json!({ "container": "raw", "encoding": "pcm_s16le", "sample_rate": 11_025 })),
