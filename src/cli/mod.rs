@@ -2,6 +2,8 @@
 
 mod call;
 mod check;
+mod emulate;
+mod signal;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -28,6 +30,8 @@ enum Command {
     Check(ConfigArgs),
     /// Makes an emulated call to a media-stream URL and measures it.
     Call(call::CallArgs),
+    /// Runs a server that stands in for a vendor.
+    Emulate(emulate::EmulateArgs),
 }
 
 /// Where the configuration comes from, for every command that reads it.
@@ -58,6 +62,7 @@ pub(crate) fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Call(args) => drive(call::call(args)),
+        Command::Emulate(args) => drive(signal::until_stopped(|stop| emulate::run(args, stop))),
     }
 }
 

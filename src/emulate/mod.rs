@@ -1,6 +1,7 @@
-//! Stand-ins for the gateway's peers, for demonstrations and tests.
+//! Emulated services: what a call needs from outside, on this machine, with every fault on a switch.
 //!
-//! Nothing here shares code with the gateway's own reading of a protocol: a field name wrong on both sides would agree
-//! with itself.
+//! An emulator shares no code with the client it is used against: a field name wrong on both sides would agree with
+//! itself.
 
 pub mod carrier;
+pub mod cartesia;

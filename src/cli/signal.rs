@@ -1,0 +1,27 @@
+//! Signals that end the process.
+
+use tokio_util::sync::CancellationToken;
+
+/// Waits for SIGINT or SIGTERM.
+pub(crate) async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Runs `work` with a token that is cancelled by SIGINT or SIGTERM.
+pub(crate) async fn until_stopped<T, F: Future<Output = T>>(work: impl FnOnce(CancellationToken) -> F) -> T {
+    let token = CancellationToken::new();
+    let work = work(token.clone());
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = stopped() => token.cancel(),
+    }
+    work.await
+}

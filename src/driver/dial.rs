@@ -1,0 +1,132 @@
+//! Dialling a voice: TCP, TLS, handshake, each within a limit.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, TlsError};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+
+use super::inbox::Refusal;
+use crate::dialect::Handshake;
+
+/// From the first packet to the end of the handshake. Shorter than the silence that a caller may hear.
+const DIAL_LIMIT: Duration = Duration::from_secs(3);
+/// A chunk of 90 ms is 2 to 4 kB of base64.
+const READ_BYTES: usize = 8 * 1024;
+const WRITE_BYTES: usize = 4 * 1024;
+/// Longest message that is read from a voice: some seconds of audio.
+const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// An open socket to a voice.
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Why there can be no dialler.
+#[derive(Debug, thiserror::Error)]
+pub enum DiallerError {
+    /// The file with further authorities cannot be used.
+    #[error("cannot use the authorities in {file}: {reason}")]
+    Authorities {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No TLS can be had.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Dials one vendor for every call; holds what they trust.
+#[derive(Clone)]
+pub struct Dialler {
+    tls: Arc<ClientConfig>,
+}
+
+impl std::fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dialler")
+    }
+}
+
+impl Dialler {
+    /// A dialler that trusts the authorities of the web, and those in `authorities`, a PEM file.
+    ///
+    /// # Errors
+    /// [`DiallerError`].
+    pub fn new(authorities: Option<&Path>) -> Result<Self, DiallerError> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(file) = authorities {
+            add_authorities(&mut roots, file)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Dialler { tls: Arc::new(tls) })
+    }
+
+    pub(super) async fn dial(&self, handshake: Handshake) -> Result<Socket, Refusal> {
+        let unreachable = |error: &dyn std::fmt::Display| Refusal::Unreachable(error.to_string());
+        let mut request = handshake.url.as_str().into_client_request().map_err(|error| unreachable(&error))?;
+        for (name, value) in handshake.headers {
+            let mut value = HeaderValue::try_from(value).map_err(|error| unreachable(&error))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(WRITE_BYTES)
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let connector = Connector::Rustls(self.tls.clone());
+        let dialled = connect_async_tls_with_config(request, Some(config), true, Some(connector));
+        match timeout(DIAL_LIMIT, Box::pin(dialled)).await {
+            Ok(Ok((socket, _))) => Ok(socket),
+            Ok(Err(error)) => Err(refusal_of(&error)),
+            Err(_) => Err(Refusal::Unreachable("no answer in time".to_owned())),
+        }
+    }
+}
+
+fn add_authorities(roots: &mut RootCertStore, file: &Path) -> Result<(), DiallerError> {
+    let error = |reason: String| DiallerError::Authorities { file: file.display().to_string(), reason };
+    let pem = fs::read(file).map_err(|problem| error(problem.to_string()))?;
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|problem| error(problem.to_string()))?;
+        roots.add(certificate).map_err(|problem| error(problem.to_string()))?;
+        count += 1;
+    }
+    if count == 0 { Err(error("it holds no certificate".to_owned())) } else { Ok(()) }
+}
+
+fn refusal_of(error: &WsError) -> Refusal {
+    use rustls::{CertificateError, Error as TlsFault};
+    let tls = match error {
+        WsError::Http(response) => return Refusal::Status(response.status().as_u16()),
+        WsError::Tls(TlsError::Rustls(fault)) => Some(&**fault),
+        WsError::Io(fault) => fault.get_ref().and_then(|inner| inner.downcast_ref::<TlsFault>()),
+        _ => None,
+    };
+    match tls {
+        Some(TlsFault::InvalidCertificate(CertificateError::UnknownIssuer)) => Refusal::Untrusted(
+            "the server's certificate is from an unknown authority; name its certificate in ca_file".to_owned(),
+        ),
+        Some(TlsFault::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => Refusal::Untrusted("the server's certificate is for another host name than the URL's".to_owned()),
+        Some(fault @ TlsFault::InvalidCertificate(_)) => Refusal::Untrusted(fault.to_string()),
+        Some(_) | None => Refusal::Unreachable(error.to_string()),
+    }
+}

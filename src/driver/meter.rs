@@ -1,0 +1,163 @@
+//! What a node counts. A registry of its own, so that many servers can live in one process.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::call::action::{AgentReport, EndReason};
+use crate::call::stats::Stats;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Label {
+    kind: &'static str,
+}
+
+/// Counters and histograms of a node.
+#[derive(Debug)]
+pub struct Meter {
+    registry: Registry,
+    calls: Gauge,
+    ended: Family<Label, Counter>,
+    refused: Family<Label, Counter>,
+    frames: Family<Label, Counter>,
+    lateness: Histogram,
+    held: Histogram,
+    first_byte: Histogram,
+    marks: Family<Label, Counter>,
+    underruns: Counter,
+    slips: Counter,
+    barge_ins: Counter,
+    late_chunks: Counter,
+    garbage: Counter,
+    reconnects: Counter,
+    retries: Counter,
+    failures: Counter,
+    panics: Counter,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        let seconds = |bounds: &'static [f64]| Histogram::new(bounds.iter().copied());
+        let mut meter = Meter {
+            registry: Registry::with_prefix("trunkline"),
+            calls: Gauge::default(),
+            ended: Family::default(),
+            refused: Family::default(),
+            frames: Family::default(),
+            lateness: seconds(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1.0]),
+            held: seconds(&[0.02, 0.06, 0.1, 0.14, 0.18, 0.25, 0.5, 1.0, 2.0, 5.0]),
+            first_byte: seconds(&[0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0]),
+            marks: Family::default(),
+            underruns: Counter::default(),
+            slips: Counter::default(),
+            barge_ins: Counter::default(),
+            late_chunks: Counter::default(),
+            garbage: Counter::default(),
+            reconnects: Counter::default(),
+            retries: Counter::default(),
+            failures: Counter::default(),
+            panics: Counter::default(),
+        };
+        meter.register();
+        meter
+    }
+}
+
+impl Meter {
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        to.register("calls", "Calls that are live", self.calls.clone());
+        to.register("calls_ended", "Calls that ended, by reason", self.ended.clone());
+        to.register("refused", "Requests that were refused, by reason", self.refused.clone());
+        to.register("frames", "Audio frames from (in) and to (out) carriers", self.frames.clone());
+        to.register("send_lateness_seconds", "How long after its due time a frame was sent", self.lateness.clone());
+        to.register("clear_held_seconds", "Audio that the carrier held when it was cleared", self.held.clone());
+        to.register("tts_first_byte_seconds", "From a turn's first text to its first audio", self.first_byte.clone());
+        to.register("marks", "Marks, by what became of them", self.marks.clone());
+        to.register("underruns", "Times that a carrier ran dry in the middle of a turn", self.underruns.clone());
+        to.register("slips", "Wake-ups too late to catch up", self.slips.clone());
+        to.register("barge_ins", "Times that speech was cut off", self.barge_ins.clone());
+        to.register("late_chunks", "Chunks of contexts that no longer took any", self.late_chunks.clone());
+        to.register("garbage", "Messages that made no sense", self.garbage.clone());
+        to.register("tts_reconnects", "Links to a voice that were made again", self.reconnects.clone());
+        to.register("tts_retries", "Contexts that were begun again after a fault", self.retries.clone());
+        to.register("speech_failures", "Turns that could not be spoken", self.failures.clone());
+        to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
+    }
+
+    /// All of it in the text format of OpenMetrics.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Counts a request that was refused; `kind` is one of a few fixed words.
+    pub fn refused(&self, kind: &'static str) {
+        self.refused.get_or_create(&Label { kind }).inc();
+    }
+
+    pub(super) fn call_started(&self) {
+        self.calls.inc();
+    }
+
+    pub(super) fn call_ended(&self, reason: EndReason) {
+        self.calls.dec();
+        let kind = match reason {
+            EndReason::CarrierStopped => "carrier_stopped",
+            EndReason::CarrierLost => "carrier_lost",
+            EndReason::HungUp => "hung_up",
+            EndReason::SpeechFailed => "speech_failed",
+        };
+        self.ended.get_or_create(&Label { kind }).inc();
+    }
+
+    pub(super) fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    pub(super) fn sent(&self, late: Duration) {
+        self.lateness.observe(late.as_secs_f64());
+    }
+
+    pub(super) fn cleared(&self, held: Duration) {
+        self.held.observe(held.as_secs_f64());
+    }
+
+    pub(super) fn observe(&self, report: &AgentReport) {
+        if let AgentReport::FirstAudio { first_byte, .. } = report {
+            self.first_byte.observe(first_byte.as_secs_f64());
+        }
+    }
+
+    /// Adds what a call counted between two moments.
+    pub(super) fn absorb(&self, before: &Stats, after: &Stats) {
+        let kinds = |family: &Family<Label, Counter>, kind, by: u64| {
+            if by > 0 {
+                family.get_or_create(&Label { kind }).inc_by(by);
+            }
+        };
+        kinds(&self.frames, "in", after.frames_in - before.frames_in);
+        kinds(&self.frames, "out", after.frames_out - before.frames_out);
+        kinds(&self.marks, "played", after.marks_played - before.marks_played);
+        kinds(&self.marks, "flushed", after.marks_flushed - before.marks_flushed);
+        kinds(&self.marks, "stale", after.marks_stale - before.marks_stale);
+        kinds(&self.marks, "disbelieved", after.marks_disbelieved - before.marks_disbelieved);
+        kinds(&self.marks, "lapsed", after.marks_lapsed - before.marks_lapsed);
+        self.underruns.inc_by(after.underruns - before.underruns);
+        self.slips.inc_by(after.slips - before.slips);
+        self.barge_ins.inc_by(after.barge_ins - before.barge_ins);
+        self.late_chunks.inc_by(after.late_chunks - before.late_chunks);
+        self.garbage.inc_by(after.garbage - before.garbage);
+        self.reconnects.inc_by(after.reconnects - before.reconnects);
+        self.retries.inc_by(after.retries - before.retries);
+        self.failures.inc_by(after.speech_failures - before.speech_failures);
+    }
+}

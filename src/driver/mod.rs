@@ -1,0 +1,278 @@
+//! The driver: sockets, tasks, time. It moves messages between peers and the core, and decides nothing.
+//!
+//! One call is one task that owns one [`Call`]; every task around it is in the call's `JoinSet`, so that leaving
+//! [`run_call`] means that all of them have ended.
+
+mod carrier;
+mod clock;
+mod dial;
+pub mod inbox;
+mod local;
+pub mod meter;
+mod tts;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
+pub use clock::Clock;
+pub use dial::{Dialler, DiallerError};
+pub use inbox::{CallPort, Inbox, Input, inbox};
+pub use meter::Meter;
+pub use tts::VoiceLink;
+
+use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason};
+use crate::call::event::{AgentEvent, CarrierEvent, Event};
+use crate::call::settings::Settings;
+use crate::call::stats::Stats;
+use crate::call::{Call, Timer};
+use crate::dialect::CarrierDialect;
+use crate::ids::CallTime;
+use inbox::{Body, Port};
+use tts::Links;
+
+/// How often the counters of a call reach the metrics.
+const ABSORB_EVERY: Duration = Duration::from_secs(1);
+/// How long the last messages and the close frame may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Everything that a call is made of, apart from its socket.
+pub struct CallSetup {
+    /// What shapes the core.
+    pub settings: Settings,
+    /// The carrier's language.
+    pub carrier: Box<dyn CarrierDialect>,
+    /// One link for each voice of the settings, in their order.
+    pub voices: Vec<VoiceLink>,
+    /// Where the call is counted.
+    pub meter: Arc<Meter>,
+    /// What was read from the carrier before the call was accepted, `start` last.
+    pub first: Vec<Input>,
+    /// The node is about to stop; the call goes on.
+    pub drain: CancellationToken,
+    /// The call has to end now.
+    pub cancel: CancellationToken,
+}
+
+/// Runs a call to its end. `observer` is told every report of the core, in order and at its time.
+///
+/// Dropping the future ends the call without a close frame: every task of the call is aborted.
+pub async fn run_call<R, W>(
+    setup: CallSetup,
+    reader: R,
+    writer: W,
+    inbox: Inbox,
+    mut observer: impl FnMut(CallTime, &AgentReport),
+) -> EndReason
+where
+    R: Stream<Item = Frame> + Send + Unpin + 'static,
+    W: Sink<Frame, Error: Send> + Send + Unpin + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let (outbox, pending) = mpsc::channel(carrier::outbox_frames(setup.settings.playout.lead));
+    let closing = Arc::new(carrier::Closing::default());
+    let writing = tasks.spawn(carrier::write(writer, pending, inbox.sender(), closing.clone()));
+    tasks.spawn(carrier::read(reader, inbox.sender()));
+    let mut driver = Driver {
+        clock: Clock::start(),
+        call: Call::new(setup.settings),
+        carrier: setup.carrier,
+        links: Links::new(setup.voices, inbox.sender()),
+        meter: setup.meter,
+        tasks,
+        outbox,
+        closing,
+        held: None,
+        own: setup.first.into(),
+        drain: Some(setup.drain),
+        cancel: Some(setup.cancel),
+        absorbed: Stats::default(),
+        absorbed_at: CallTime::ZERO,
+    };
+    driver.meter.call_started();
+    let reason = driver.run(inbox, &mut observer).await;
+    driver.meter.call_ended(reason);
+    let Driver { mut tasks, outbox, links, .. } = driver;
+    drop((outbox, links));
+    // The writer ends when it has said goodbye; what it waits for is bounded.
+    let until = Instant::now() + CLOSE_LIMIT;
+    while !writing.is_finished() {
+        match tokio::time::timeout_at(until, tasks.join_next()).await {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => break,
+        }
+    }
+    tasks.shutdown().await;
+    reason
+}
+
+struct Driver {
+    clock: Clock,
+    call: Call,
+    carrier: Box<dyn CarrierDialect>,
+    links: Links,
+    meter: Arc<Meter>,
+    tasks: JoinSet<()>,
+    outbox: mpsc::Sender<String>,
+    closing: Arc<carrier::Closing>,
+    /// A message for which the outbox has no room. Nothing is fetched from the core behind it, so that a `clear` can still
+    /// withdraw what waits there.
+    held: Option<String>,
+    /// Inputs that the driver itself has to give, before any other.
+    own: VecDeque<Input>,
+    /// Taken once it has been obeyed.
+    drain: Option<CancellationToken>,
+    /// Taken once it has been obeyed.
+    cancel: Option<CancellationToken>,
+    absorbed: Stats,
+    absorbed_at: CallTime,
+}
+
+/// What ended a wait.
+enum Woken {
+    Cancelled,
+    Draining,
+    /// There is room for the message that was held.
+    Room,
+    Input(Input),
+    Deadline,
+    Ended(Result<(), JoinError>),
+}
+
+impl Driver {
+    async fn run(&mut self, mut inbox: Inbox, observer: &mut impl FnMut(CallTime, &AgentReport)) -> EndReason {
+        let sleep = tokio::time::sleep_until(Instant::now());
+        tokio::pin!(sleep);
+        loop {
+            if let Some(reason) = self.act(observer) {
+                return reason;
+            }
+            let deadline = self.call.poll_timeout().map(|(at, _): (CallTime, Timer)| self.clock.instant(at));
+            if let Some(deadline) = deadline.filter(|deadline| *deadline != sleep.deadline()) {
+                sleep.as_mut().reset(deadline);
+            }
+            let woken = match self.own.pop_front() {
+                Some(input) => Woken::Input(input),
+                None => tokio::select! {
+                    biased;
+                    () = told(self.cancel.as_ref()) => Woken::Cancelled,
+                    () = told(self.drain.as_ref()) => Woken::Draining,
+                    _ = self.outbox.reserve(), if self.held.is_some() => Woken::Room,
+                    Some(input) = inbox.next() => Woken::Input(input),
+                    () = &mut sleep, if deadline.is_some() => Woken::Deadline,
+                    Some(ended) = self.tasks.join_next() => Woken::Ended(ended),
+                },
+            };
+            let event = self.event_of(woken);
+            let now = self.clock.now();
+            if let Some(event) = event {
+                self.call.handle(now, event);
+            }
+            if now.since(self.absorbed_at) >= ABSORB_EVERY {
+                self.absorb(now);
+            }
+        }
+    }
+
+    fn event_of(&mut self, woken: Woken) -> Option<Event> {
+        match woken {
+            Woken::Cancelled => {
+                self.cancel = None;
+                Some(Event::Agent(AgentEvent::HangUp))
+            }
+            Woken::Draining => {
+                self.drain = None;
+                Some(Event::Drain)
+            }
+            Woken::Room => {
+                if let Some(message) = self.held.take() {
+                    self.send(message);
+                }
+                None
+            }
+            Woken::Input(input) => self.decode(input),
+            Woken::Deadline => Some(Event::Wake),
+            Woken::Ended(Err(error)) if error.is_panic() => {
+                self.meter.panicked();
+                tracing::error!("a task of the call panicked; the call ends");
+                Some(Event::Agent(AgentEvent::HangUp))
+            }
+            Woken::Ended(_) => None,
+        }
+    }
+
+    fn decode(&mut self, input: Input) -> Option<Event> {
+        match (input.port, input.body) {
+            (Port::Carrier, Body::Oversize) => {
+                self.closing.set(CLOSE_OVERSIZE);
+                Some(Event::Carrier(CarrierEvent::Lost))
+            }
+            (Port::Carrier, body) => Some(Event::Carrier(inbox::carrier_event(self.carrier.as_mut(), &body))),
+            (Port::Voice { voice, link }, body) => self.links.decode(voice, link, body).map(Event::Tts),
+            (Port::Agent, Body::Agent(event)) => Some(Event::Agent(event)),
+            (Port::Agent, _) => None,
+        }
+    }
+
+    /// Carries out what the core wants, until it wants nothing or the carrier cannot take more.
+    fn act(&mut self, observer: &mut impl FnMut(CallTime, &AgentReport)) -> Option<EndReason> {
+        let now = self.clock.now();
+        while self.held.is_none() {
+            match self.call.poll_action()? {
+                Action::Carrier(command) => self.tell_carrier(&command),
+                Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.tasks)),
+                Action::Agent(report) => {
+                    self.meter.observe(&report);
+                    observer(now, &report);
+                }
+                Action::End(reason) => {
+                    self.absorb(now);
+                    return Some(reason);
+                }
+            }
+        }
+        None
+    }
+
+    fn tell_carrier(&mut self, command: &CarrierCommand) {
+        match command {
+            CarrierCommand::Media { late, .. } => self.meter.sent(*late),
+            CarrierCommand::Clear { held } => self.meter.cleared(*held),
+            CarrierCommand::Mark(_) => {}
+        }
+        let message = self.carrier.encode(command);
+        self.send(message);
+    }
+
+    fn send(&mut self, message: String) {
+        match self.outbox.try_send(message) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(message)) => self.held = Some(message),
+            // The writer has ended; the reader or the writer itself has said why.
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+    }
+
+    /// Brings what the core counted since the last time into the metrics.
+    fn absorb(&mut self, now: CallTime) {
+        let stats = *self.call.stats();
+        self.meter.absorb(&self.absorbed, &stats);
+        self.absorbed = stats;
+        self.absorbed_at = now;
+    }
+}
+
+/// Waits for a token that has not been obeyed yet.
+async fn told(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
+    }
+}

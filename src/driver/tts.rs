@@ -1,0 +1,253 @@
+//! The links to the voices: one task per link, made and dropped as the core says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message as WsMessage;
+use tokio_util::sync::CancellationToken;
+
+use super::dial::{Dialler, Socket};
+use super::inbox::{Body, Input, Port, Refusal};
+use super::local;
+use crate::call::action::TtsCommand;
+use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
+use crate::dialect::{Handshake, Message, TtsDialect, fault_of_close, fault_of_status};
+use crate::voice;
+
+/// Messages that may wait for a voice's socket: the tokens of some seconds. A socket that takes no more is stuck.
+const OUTBOX_MESSAGES: usize = 256;
+/// A write that takes longer means that the voice is gone, whatever TCP says.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How a voice is reached.
+pub enum VoiceLink {
+    /// Over a WebSocket.
+    Socket {
+        /// Its language, with this call's names in it.
+        dialect: Box<dyn TtsDialect>,
+        /// How to get there.
+        dialler: Arc<Dialler>,
+    },
+    /// In this process.
+    Local(voice::Pool),
+}
+
+impl std::fmt::Debug for VoiceLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            VoiceLink::Socket { .. } => "Socket",
+            VoiceLink::Local(_) => "Local",
+        })
+    }
+}
+
+/// The live end of a link.
+struct Live {
+    outbox: Outbox,
+    cancel: CancellationToken,
+}
+
+enum Outbox {
+    Socket(mpsc::Sender<String>),
+    Local(mpsc::Sender<TtsCommand>),
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+struct Link {
+    voice: VoiceLink,
+    live: Option<Live>,
+    /// Counts the links to this voice.
+    count: u32,
+}
+
+/// All links of a call.
+pub(super) struct Links {
+    links: Vec<Link>,
+    inbox: mpsc::Sender<Input>,
+}
+
+impl Links {
+    pub(super) fn new(voices: Vec<VoiceLink>, inbox: mpsc::Sender<Input>) -> Self {
+        let links = voices.into_iter().map(|voice| Link { voice, live: None, count: 0 }).collect();
+        Links { links, inbox }
+    }
+
+    /// Carries out a command. What comes back at once is the answer to it.
+    pub(super) fn tell(&mut self, command: TtsCommand, tasks: &mut JoinSet<()>) -> Option<Input> {
+        let voice = voice_of(&command);
+        let inbox = self.inbox.clone();
+        let link = self.links.get_mut(voice)?;
+        match command {
+            TtsCommand::Dial { .. } => {
+                link.count += 1;
+                let port = Port::Voice { voice, link: link.count };
+                link.live = Some(link.voice.open(port, inbox, tasks));
+                None
+            }
+            TtsCommand::HangUp { .. } => {
+                link.live = None;
+                None
+            }
+            TtsCommand::Speak { .. }
+            | TtsCommand::Flush { .. }
+            | TtsCommand::Finish { .. }
+            | TtsCommand::Cancel { .. } => {
+                let is_taken = match (&link.live.as_ref()?.outbox, &mut link.voice) {
+                    (Outbox::Local(outbox), _) => outbox.try_send(command).is_ok(),
+                    (Outbox::Socket(outbox), VoiceLink::Socket { dialect, .. }) => match dialect.encode(&command) {
+                        Some(message) => !matches!(outbox.try_send(message), Err(mpsc::error::TrySendError::Full(_))),
+                        None => true,
+                    },
+                    (Outbox::Socket(_), VoiceLink::Local(_)) => true,
+                };
+                let port = Port::Voice { voice, link: link.count };
+                (!is_taken).then_some(Input { port, body: Body::Stuck })
+            }
+        }
+    }
+
+    /// What an input of a voice means; nothing if it is from a link that was dropped.
+    pub(super) fn decode(&mut self, voice: VoiceIndex, count: u32, body: Body) -> Option<TtsEvent> {
+        let link = self.links.get_mut(voice).filter(|link| link.count == count && link.live.is_some())?;
+        let down = |fault: Fault| {
+            // Said here and not in the core: the reason is for the operator, and holds nothing of the call.
+            tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the link to the voice is down");
+            TtsEvent::Down { voice, fault }
+        };
+        let event = match (body, &mut link.voice) {
+            (Body::Text(text), VoiceLink::Socket { dialect, .. }) => dialect.decode(Message::Text(&text)),
+            (Body::Binary(bytes), VoiceLink::Socket { dialect, .. }) => dialect.decode(Message::Binary(&bytes)),
+            (Body::Voice(event), _) => event,
+            (Body::Up, _) => TtsEvent::Up { voice },
+            (Body::Refused(refusal), _) => down(fault_of_refusal(refusal)),
+            (Body::Closed { code, reason }, _) => down(fault_of_close(code, &reason)),
+            (Body::Stuck, _) => {
+                down(Fault { kind: FaultKind::Retryable, reason: "the socket takes nothing any more".to_owned() })
+            }
+            (Body::Text(_) | Body::Binary(_) | Body::Oversize | Body::Agent(_), _) => TtsEvent::Garbage,
+        };
+        match &event {
+            TtsEvent::Down { .. } => link.live = None,
+            TtsEvent::Failed { fault, .. } => {
+                tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the voice refused");
+            }
+            TtsEvent::Up { .. }
+            | TtsEvent::Audio { .. }
+            | TtsEvent::Words { .. }
+            | TtsEvent::Done { .. }
+            | TtsEvent::Ignored
+            | TtsEvent::Garbage => {}
+        }
+        Some(event)
+    }
+}
+
+impl VoiceLink {
+    fn open(&self, port: Port, inbox: mpsc::Sender<Input>, tasks: &mut JoinSet<()>) -> Live {
+        let cancel = CancellationToken::new();
+        let outbox = match self {
+            VoiceLink::Socket { dialect, dialler } => {
+                let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
+                let pump = pump(dialect.handshake(), dialler.clone(), port, inbox, pending);
+                tasks.spawn(until(cancel.clone(), pump));
+                Outbox::Socket(outbox)
+            }
+            VoiceLink::Local(pool) => {
+                let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
+                tasks.spawn(until(cancel.clone(), local::serve(pool.clone(), port, inbox, pending)));
+                Outbox::Local(outbox)
+            }
+        };
+        Live { outbox, cancel }
+    }
+}
+
+async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
+    cancel.run_until_cancelled(Box::pin(work)).await;
+}
+
+/// Dials, then moves messages both ways until either side ends.
+async fn pump(
+    handshake: Handshake,
+    dialler: Arc<Dialler>,
+    port: Port,
+    inbox: mpsc::Sender<Input>,
+    outbox: mpsc::Receiver<String>,
+) {
+    let end = match dialler.dial(handshake).await {
+        Ok(socket) => {
+            if inbox.send(Input { port, body: Body::Up }).await.is_err() {
+                return;
+            }
+            exchange(socket, port, &inbox, outbox).await
+        }
+        Err(refusal) => Body::Refused(refusal),
+    };
+    // Nobody listens when the call has ended first.
+    let _ = inbox.send(Input { port, body: end }).await;
+}
+
+async fn exchange(socket: Socket, port: Port, inbox: &mpsc::Sender<Input>, mut outbox: mpsc::Receiver<String>) -> Body {
+    let (mut writer, mut reader) = socket.split();
+    let broken = || Body::Closed { code: None, reason: String::new() };
+    let write = async {
+        while let Some(message) = outbox.recv().await {
+            let written = async {
+                writer.feed(WsMessage::text(message)).await?;
+                while let Ok(next) = outbox.try_recv() {
+                    writer.feed(WsMessage::text(next)).await?;
+                }
+                writer.flush().await
+            };
+            if !matches!(timeout(WRITE_LIMIT, written).await, Ok(Ok(()))) {
+                return broken();
+            }
+        }
+        // The call has ended: a vendor counts sockets that are not closed.
+        let _ = timeout(WRITE_LIMIT, writer.close()).await;
+        broken()
+    };
+    let read = async {
+        loop {
+            let body = match reader.next().await {
+                Some(Ok(WsMessage::Text(text))) => Body::Text(text.as_str().to_owned()),
+                Some(Ok(WsMessage::Binary(bytes))) => Body::Binary(bytes),
+                Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => continue,
+                Some(Ok(WsMessage::Close(frame))) => {
+                    let (code, reason) =
+                        frame.map_or((None, String::new()), |f| (Some(u16::from(f.code)), f.reason.to_string()));
+                    return Body::Closed { code, reason };
+                }
+                Some(Err(_)) | None => return broken(),
+            };
+            if inbox.send(Input { port, body }).await.is_err() {
+                return broken();
+            }
+        }
+    };
+    tokio::select! { end = write => end, end = read => end }
+}
+
+fn fault_of_refusal(refusal: Refusal) -> Fault {
+    match refusal {
+        Refusal::Status(status) => fault_of_status(status),
+        Refusal::Unreachable(reason) => Fault { kind: FaultKind::Retryable, reason },
+        Refusal::Untrusted(reason) => Fault { kind: FaultKind::Fatal, reason },
+    }
+}
+
+fn voice_of(command: &TtsCommand) -> VoiceIndex {
+    match command {
+        TtsCommand::Dial { voice } | TtsCommand::HangUp { voice } | TtsCommand::Cancel { voice, .. } => *voice,
+        TtsCommand::Speak { on, .. } | TtsCommand::Flush { on } | TtsCommand::Finish { on } => on.voice,
+    }
+}

@@ -1,0 +1,115 @@
+//! Who may open a socket: path, API version, credentials.
+
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, Response, StatusCode};
+
+use super::PATH;
+
+/// Why a handshake is refused, as an HTTP status and a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) reason: &'static str,
+}
+
+impl Refused {
+    pub(super) const fn new(status: StatusCode, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    pub(super) fn response(self) -> ErrorResponse {
+        let mut response = Response::new(Some(self.reason.to_owned()));
+        *response.status_mut() = self.status;
+        response
+    }
+}
+
+/// Checks a request and gives back the API version that it asks for.
+///
+/// Credentials: `Authorization: Bearer`, `X-API-Key`, or `api_key` / `access_token` in the query. Version:
+/// `Cartesia-Version` or `cartesia_version` in the query, which wins; of several headers the last one holds.
+pub(super) fn check(request: &Request, api_key: Option<&str>) -> Result<String, Refused> {
+    if request.uri().path() != PATH {
+        return Err(Refused::new(StatusCode::NOT_FOUND, "no such path"));
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let in_query = |names: &[&str]| {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.filter(|(name, _)| names.contains(&name.as_ref())).map(|(_, value)| value.into_owned()).last()
+    };
+    let key = bearer(request.headers())
+        .or_else(|| last_header(request.headers(), "x-api-key"))
+        .map(str::to_owned)
+        .or_else(|| in_query(&["api_key", "access_token"]))
+        .filter(|key| !key.is_empty())
+        .ok_or(Refused::new(StatusCode::UNAUTHORIZED, "credentials are missing"))?;
+    if api_key.is_some_and(|expected| expected != key) {
+        return Err(Refused::new(StatusCode::UNAUTHORIZED, "the API key is not valid"));
+    }
+    in_query(&["cartesia_version"])
+        .or_else(|| last_header(request.headers(), "cartesia-version").map(str::to_owned))
+        .filter(|version| is_date(version))
+        .ok_or(Refused::new(StatusCode::BAD_REQUEST, "the API version is missing or not a date"))
+}
+
+fn last_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get_all(name).iter().next_back()?.to_str().ok()
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = last_header(headers, "authorization")?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// `YYYY-MM-DD`, not looking at a calendar.
+fn is_date(text: &str) -> bool {
+    let shape = |(index, byte): (usize, u8)| if matches!(index, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(uri: &str, headers: &[(&str, &str)], key: Option<&str>) -> Result<String, u16> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap(), key).map_err(|refused| refused.status.as_u16())
+    }
+
+    const VERSION: (&str, &str) = ("Cartesia-Version", "2026-03-01");
+
+    #[test]
+    fn credentials_are_taken_from_every_documented_place() {
+        let version = Ok("2026-03-01".to_owned());
+        for header in [("Authorization", "Bearer k"), ("authorization", "bearer k"), ("X-API-Key", "k")] {
+            assert_eq!(checked(PATH, &[header, VERSION], Some("k")), version, "{header:?}");
+        }
+        for query in ["api_key=k", "access_token=k"] {
+            assert_eq!(checked(&format!("{PATH}?{query}"), &[VERSION], Some("k")), version, "{query}");
+        }
+    }
+
+    #[test]
+    fn missing_or_wrong_credentials_are_unauthorised() {
+        assert_eq!(checked(PATH, &[VERSION], None), Err(401));
+        assert_eq!(checked(PATH, &[VERSION, ("X-API-Key", "")], None), Err(401));
+        assert_eq!(checked(PATH, &[VERSION, ("Authorization", "Basic k")], None), Err(401));
+        assert_eq!(checked(PATH, &[VERSION, ("X-API-Key", "other")], Some("k")), Err(401));
+        assert_eq!(checked(PATH, &[VERSION, ("X-API-Key", "any")], None), Ok("2026-03-01".to_owned()));
+    }
+
+    #[test]
+    fn the_version_of_the_query_wins_and_the_last_header_holds() {
+        let key = ("X-API-Key", "k");
+        let old = ("cartesia-version", "2025-04-16");
+        assert_eq!(checked(PATH, &[key, old, VERSION], None), Ok("2026-03-01".to_owned()));
+        let uri = format!("{PATH}?cartesia_version=2024-11-13");
+        assert_eq!(checked(&uri, &[key, VERSION], None), Ok("2024-11-13".to_owned()));
+        assert_eq!(checked(PATH, &[key], None), Err(400));
+        assert_eq!(checked(PATH, &[key, ("Cartesia-Version", "latest")], None), Err(400));
+        assert_eq!(checked("/other", &[key, VERSION], None), Err(404));
+    }
+}
