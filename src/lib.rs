@@ -5,13 +5,16 @@
     allow(clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm, reason = "tests know their own numbers")
 )]
 
+pub mod agent;
 pub mod audio;
 pub mod call;
 pub mod config;
 pub mod dialect;
 pub mod driver;
 pub mod emulate;
+pub mod gateway;
 pub mod ids;
 pub mod server;
+pub mod telemetry;
 pub mod voice;
 pub mod wire;

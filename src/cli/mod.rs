@@ -3,6 +3,7 @@
 mod call;
 mod check;
 mod emulate;
+mod serve;
 mod signal;
 
 use std::error::Error;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Answers calls.
+    Serve(ConfigArgs),
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
     /// Makes an emulated call to a media-stream URL and measures it.
@@ -60,6 +63,7 @@ impl ConfigArgs {
 /// Runs what the arguments of this process ask for.
 pub(crate) fn run() -> ExitCode {
     match Cli::parse().command {
+        Command::Serve(args) => drive(signal::until_stopped(|stop| serve::run(args, stop))),
         Command::Check(args) => check::run(&args),
         Command::Call(args) => drive(call::call(args)),
         Command::Emulate(args) => drive(signal::until_stopped(|stop| emulate::run(args, stop))),

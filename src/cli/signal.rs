@@ -2,6 +2,9 @@
 
 use tokio_util::sync::CancellationToken;
 
+/// Exit code of a process that was interrupted.
+const INTERRUPTED: i32 = 130;
+
 /// Waits for SIGINT or SIGTERM.
 pub(crate) async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +17,8 @@ pub(crate) async fn stopped() {
     }
 }
 
-/// Runs `work` with a token that is cancelled by SIGINT or SIGTERM.
+/// Runs `work` with a token that is cancelled by SIGINT or SIGTERM. A second signal ends the process at once: whoever
+/// presses the keys twice does not want to wait for calls to finish.
 pub(crate) async fn until_stopped<T, F: Future<Output = T>>(work: impl FnOnce(CancellationToken) -> F) -> T {
     let token = CancellationToken::new();
     let work = work(token.clone());
@@ -23,5 +27,8 @@ pub(crate) async fn until_stopped<T, F: Future<Output = T>>(work: impl FnOnce(Ca
         done = &mut work => return done,
         () = stopped() => token.cancel(),
     }
-    work.await
+    tokio::select! {
+        done = work => done,
+        () = stopped() => std::process::exit(INTERRUPTED),
+    }
 }

@@ -113,11 +113,15 @@ fn add_authorities(roots: &mut RootCertStore, file: &Path) -> Result<(), Dialler
 
 fn refusal_of(error: &WsError) -> Refusal {
     use rustls::{CertificateError, Error as TlsFault};
-    let tls = match error {
-        WsError::Http(response) => return Refusal::Status(response.status().as_u16()),
-        WsError::Tls(TlsError::Rustls(fault)) => Some(&**fault),
-        WsError::Io(fault) => fault.get_ref().and_then(|inner| inner.downcast_ref::<TlsFault>()),
-        _ => None,
+    if let WsError::Http(response) = error {
+        return Refusal::Status(response.status().as_u16());
+    }
+    let tls = if let WsError::Tls(TlsError::Rustls(fault)) = error {
+        Some(&**fault)
+    } else if let WsError::Io(fault) = error {
+        fault.get_ref().and_then(|inner| inner.downcast_ref::<TlsFault>())
+    } else {
+        None
     };
     match tls {
         Some(TlsFault::InvalidCertificate(CertificateError::UnknownIssuer)) => Refusal::Untrusted(

@@ -1,3 +1,63 @@
-//! The HTTP side: webhooks, media-stream upgrades, control.
+//! The HTTP side: webhooks, media streams, control, health, drain.
 
+mod api;
+mod board;
+mod calls;
+mod drain;
+mod guard;
+mod health;
+mod media;
+mod node;
 pub mod twilio;
+mod webhook;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+
+pub use drain::serve;
+pub use node::{AgentSettings, Node, Settings, Speaker, Trust};
+
+/// Longest body of a request that is not a stream, in bytes.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Every route, bare and under the path of the public URL, whichever of the two a proxy leaves.
+pub fn router(node: Node) -> Router {
+    let routes = routes(node.clone());
+    let prefix = node.prefix().to_owned();
+    let routes = if prefix.is_empty() { routes } else { routes.clone().nest(&prefix, routes) };
+    routes.layer(from_fn_with_state(node, guard::open_mode))
+}
+
+fn routes(node: Node) -> Router {
+    let api = Router::new()
+        .route("/v1/calls", get(api::list))
+        .route("/v1/calls/{id}", get(api::show))
+        .route("/v1/calls/{id}", delete(api::hang_up))
+        .route("/v1/calls/{id}/say", post(api::say))
+        .route("/v1/calls/{id}/clear", post(api::clear))
+        .route("/v1/calls/{id}/events", get(api::events))
+        .route("/metrics", get(health::metrics))
+        .layer(from_fn_with_state(node.clone(), guard::api_token));
+    Router::new()
+        .route("/twilio/voice", get(webhook::voice).post(webhook::voice))
+        .route("/twilio/stream-status", post(webhook::stream_status))
+        .route("/twilio/media", get(media::upgrade))
+        .route("/twilio/media/", get(media::upgrade))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .merge(api)
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(no_store))
+        .with_state(node)
+}
+
+/// Nothing that we answer is worth keeping, and some of it is secret.
+async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let value = axum::http::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, value);
+    response
+}

@@ -1,0 +1,168 @@
+//! From a configuration to a node: where the settings of all layers are put together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use crate::agent::script::Script;
+use crate::audio::{Encoding, vad};
+use crate::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice};
+use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
+use crate::dialect::cartesia;
+use crate::driver::{Dialler, DiallerError};
+use crate::server::twilio::signature::Verifier;
+use crate::server::twilio::token::{RandomError, random_bytes};
+use crate::server::{AgentSettings, Node, Settings, Speaker, Trust};
+use crate::voice::{self, Pool};
+
+/// A context that has been without a chunk for so long gets no new text: Cartesia drops it after one second.
+const CARTESIA_IDLE: Duration = Duration::from_millis(800);
+/// Tries at one thing before it counts as failed.
+const LIMITS_TRIES: u32 = 4;
+
+/// Why a node cannot be built from a configuration that is good in itself.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The system has no randomness.
+    #[error("no key for stream tokens")]
+    Random(#[from] RandomError),
+    /// The voice cannot be dialled.
+    #[error("speech.cartesia")]
+    Dialler(#[from] DiallerError),
+}
+
+/// Builds the node that `config` describes.
+///
+/// # Errors
+/// [`GatewayError`].
+pub fn node(config: &Config) -> Result<Node, GatewayError> {
+    let (voices, speakers) = voices(config)?;
+    let settings = Settings {
+        public_url: config.server.public_url.clone(),
+        trust: trust(config),
+        token_key: match &config.server.token_key {
+            Some(key) => key.expose().as_bytes().to_vec(),
+            None => random_bytes::<32>()?.to_vec(),
+        },
+        calls_max: config.server.max_calls as usize,
+        drain: config.server.drain,
+        busy_redirect_url: config.server.busy_redirect_url.clone(),
+        after_url: config.twilio.after_url.clone(),
+        parameters: config.twilio.parameters.clone(),
+        call: call_settings(config, voices),
+        speakers,
+        agent: agent(config),
+    };
+    Ok(Node::new(settings))
+}
+
+fn trust(config: &Config) -> Trust {
+    let secret = |secret: &config::Secret| secret.expose().to_owned();
+    match (config.trust, &config.server.public_url, &config.server.api_token) {
+        (config::Trust::Signed, Some(url), Some(api_token)) => {
+            let keys: BTreeMap<String, String> =
+                config.twilio.shared_keys.iter().map(|(id, key)| (id.clone(), secret(key))).collect();
+            let verifier = Verifier::new(url.clone(), config.twilio.auth_token.as_ref().map(secret), keys);
+            Trust::Signed { verifier: Arc::new(verifier), api_token: secret(api_token) }
+        }
+        (config::Trust::Insecure, _, _) => Trust::Insecure,
+        // A checked configuration is never signed without its parts; if it were, loopback is the safe reading.
+        (config::Trust::Open | config::Trust::Signed, _, _) => Trust::Open,
+    }
+}
+
+fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
+    let local = Voice {
+        name: "local",
+        encoding: Encoding::PcmS16Le,
+        rate: Some(voice::RATE),
+        buffering: Buffering::Gateway,
+        context_idle: None,
+    };
+    let workers = available_parallelism().map_or(1, usize::from);
+    let pool = Pool::new(voice::Settings { workers, waiting_max: config.server.max_calls as usize });
+    let fallback = (local, Speaker::Local(pool));
+    let chain = match config.speech.provider {
+        Provider::Local => vec![fallback],
+        Provider::Cartesia => vec![cartesia_voice(&config.speech.cartesia)?, fallback],
+    };
+    Ok(chain.into_iter().unzip())
+}
+
+fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), GatewayError> {
+    let buffering = match config.buffering {
+        config::Buffering::Sentences => Buffering::Gateway,
+        config::Buffering::Managed(delay) => Buffering::Vendor { max_delay: delay },
+    };
+    let voice = Voice {
+        name: "cartesia",
+        encoding: match config.encoding {
+            SpeechEncoding::PcmS16le => Encoding::PcmS16Le,
+            SpeechEncoding::PcmMulaw => Encoding::Mulaw,
+        },
+        rate: config.sample_rate,
+        buffering,
+        context_idle: Some(CARTESIA_IDLE),
+    };
+    let settings = cartesia::Settings {
+        url: config.url.clone(),
+        api_key: config.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+        version: config.version.clone(),
+        model: config.model.clone(),
+        voice: config.voice.clone(),
+        language: config.language.clone(),
+        speed: config.speed.map(narrow),
+        volume: config.volume.map(narrow),
+        emotion: config.emotion.clone(),
+        buffering,
+    };
+    let dialler = Arc::new(Dialler::new(config.ca_file.as_deref())?);
+    Ok((voice, Speaker::Cartesia { settings, dialler }))
+}
+
+fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
+    CallSettings {
+        voices,
+        fallback_line: config.speech.fallback_line.clone(),
+        on_failure: match config.speech.on_failure {
+            config::OnFailure::Continue => OnFailure::Continue,
+            config::OnFailure::Close => OnFailure::Close,
+        },
+        playout: Playout { lead: config.playout.lead, prebuffer: config.playout.prebuffer },
+        interruptible: match config.barge_in.policy {
+            BargeInPolicy::Any => Interruptible::Any,
+            BargeInPolicy::Speech => Interruptible::Speech,
+            BargeInPolicy::Dtmf => Interruptible::Dtmf,
+            BargeInPolicy::None => Interruptible::None,
+        },
+        detector: vad::Settings {
+            min_speech_ms: millis(config.barge_in.min_speech),
+            threshold: narrow(config.barge_in.threshold),
+            silence_ms: millis(config.barge_in.silence),
+        },
+        limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
+        seed: 0,
+    }
+}
+
+fn agent(config: &Config) -> AgentSettings {
+    let script = &config.agent.script;
+    match config.agent.kind {
+        AgentKind::Api => AgentSettings::Api,
+        AgentKind::Script => AgentSettings::Script(Script {
+            greeting: script.greeting.clone(),
+            lines: script.lines.clone(),
+            digits: script.digits.iter().filter_map(|(key, line)| Some((key.chars().next()?, line.clone()))).collect(),
+        }),
+    }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "checked to be a small number; a rounding error cannot be heard")]
+const fn narrow(value: f64) -> f32 {
+    value as f32
+}

@@ -1,0 +1,213 @@
+//! What a call looks like from outside: its turns, and the events that changed them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::audio::vad;
+use crate::call::action::{AgentReport, Cause, EndReason, Flow, Heard};
+use crate::ids::{CallTime, TurnId};
+
+/// Turns that are remembered.
+const TURNS_MAX: usize = 256;
+
+/// What became of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// It waits, or is being spoken.
+    Live,
+    /// The caller heard it to its end.
+    Heard,
+    /// It was cut off or dropped.
+    Interrupted,
+    /// It could not be spoken.
+    Failed,
+}
+
+/// One turn, as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct TurnView {
+    pub(super) turn: TurnId,
+    pub(super) outcome: Outcome,
+    /// The agent's own text that was heard so far.
+    pub(super) heard: String,
+    pub(super) heard_ms: u64,
+    /// The text was reckoned, not proved.
+    pub(super) estimated: bool,
+    #[serde(skip)]
+    pub(super) is_held: bool,
+    #[serde(skip)]
+    has_failed: bool,
+}
+
+/// Something that happened, for those who watch.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct CallEvent {
+    /// Milliseconds since the call was accepted.
+    pub(super) at_ms: u64,
+    #[serde(flatten)]
+    pub(super) what: What,
+}
+
+/// What happened. The names are the events of `GET /v1/calls/{id}/events`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum What {
+    Started,
+    TurnStarted { turn: TurnId },
+    FirstAudio { turn: TurnId, first_byte_ms: u64 },
+    WordsHeard { turn: TurnId, heard: String, heard_ms: u64, estimated: bool },
+    TurnOver { turn: TurnId, outcome: Outcome, heard: String, heard_ms: u64, estimated: bool },
+    Interrupted { turn: TurnId, cause: &'static str, heard: String, heard_ms: u64, estimated: bool },
+    Skipped { turn: TurnId, text: String },
+    SpeechFailed { turn: TurnId, reason: String },
+    Digit { digit: char },
+    CallerSpeech { speaking: bool },
+    Draining,
+    Ended { reason: &'static str },
+}
+
+impl What {
+    /// Name of the event.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            What::Started => "started",
+            What::TurnStarted { .. } => "turn_started",
+            What::FirstAudio { .. } => "first_audio",
+            What::WordsHeard { .. } => "words_heard",
+            What::TurnOver { .. } => "turn_over",
+            What::Interrupted { .. } => "interrupted",
+            What::Skipped { .. } => "skipped",
+            What::SpeechFailed { .. } => "speech_failed",
+            What::Digit { .. } => "digit",
+            What::CallerSpeech { .. } => "caller_speech",
+            What::Draining => "draining",
+            What::Ended { .. } => "ended",
+        }
+    }
+}
+
+/// The turns of one call.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    turns: VecDeque<TurnView>,
+    pub(super) is_over: bool,
+}
+
+impl Board {
+    /// Takes a report; what to tell those who watch.
+    pub(super) fn take(&mut self, at: CallTime, report: &AgentReport) -> Option<CallEvent> {
+        let what = match report {
+            AgentReport::Started => What::Started,
+            AgentReport::TurnStarted { turn } => {
+                self.open(*turn);
+                What::TurnStarted { turn: *turn }
+            }
+            AgentReport::FirstAudio { turn, first_byte } => {
+                What::FirstAudio { turn: *turn, first_byte_ms: millis(*first_byte) }
+            }
+            AgentReport::Heard { turn, heard } => {
+                let view = self.heard(*turn, heard, None);
+                What::WordsHeard { turn: *turn, heard: view.0, heard_ms: view.1, estimated: heard.estimated }
+            }
+            AgentReport::TurnOver { turn, heard } => {
+                let failed = self.turn(*turn).is_some_and(|view| view.has_failed);
+                let outcome = if failed { Outcome::Failed } else { Outcome::Heard };
+                let (text, heard_ms) = self.heard(*turn, heard, Some(outcome));
+                What::TurnOver { turn: *turn, outcome, heard: text, heard_ms, estimated: heard.estimated }
+            }
+            AgentReport::Interrupted { turn, heard, cause } => {
+                self.open(*turn);
+                let (text, heard_ms) = self.heard(*turn, heard, Some(Outcome::Interrupted));
+                let cause = match cause {
+                    Cause::Speech => "speech",
+                    Cause::Dtmf => "dtmf",
+                    Cause::Request => "request",
+                    Cause::CallEnded => "call_ended",
+                };
+                What::Interrupted { turn: *turn, cause, heard: text, heard_ms, estimated: heard.estimated }
+            }
+            AgentReport::Skipped { turn, text } => What::Skipped { turn: *turn, text: text.clone() },
+            AgentReport::SpeechFailed { turn, fault } => {
+                if let Some(view) = self.turn_mut(*turn) {
+                    view.has_failed = true;
+                }
+                What::SpeechFailed { turn: *turn, reason: fault.reason.clone() }
+            }
+            AgentReport::Digit(digit) => What::Digit { digit: *digit },
+            AgentReport::CallerSpeech(change) => What::CallerSpeech { speaking: *change == vad::Change::Started },
+            AgentReport::Flow { turn, flow } => {
+                if let Some(view) = self.turn_mut(*turn) {
+                    view.is_held = *flow == Flow::Held;
+                }
+                return None;
+            }
+            AgentReport::Draining => What::Draining,
+            AgentReport::Ended(reason) => {
+                self.is_over = true;
+                What::Ended { reason: reason_name(*reason) }
+            }
+        };
+        Some(CallEvent { at_ms: at.as_micros() / 1_000, what })
+    }
+
+    /// A turn by name, if it is remembered.
+    pub(super) fn turn(&self, id: TurnId) -> Option<&TurnView> {
+        self.turns.iter().find(|view| view.turn == id)
+    }
+
+    /// The turns that are remembered, the oldest first.
+    pub(super) fn turns(&self) -> Vec<TurnView> {
+        self.turns.iter().cloned().collect()
+    }
+
+    fn turn_mut(&mut self, id: TurnId) -> Option<&mut TurnView> {
+        self.turns.iter_mut().find(|view| view.turn == id)
+    }
+
+    fn open(&mut self, turn: TurnId) {
+        if self.turn(turn).is_some() {
+            return;
+        }
+        if self.turns.len() >= TURNS_MAX {
+            self.turns.pop_front();
+        }
+        self.turns.push_back(TurnView {
+            turn,
+            outcome: Outcome::Live,
+            heard: String::new(),
+            heard_ms: 0,
+            estimated: false,
+            is_held: false,
+            has_failed: false,
+        });
+    }
+
+    fn heard(&mut self, turn: TurnId, heard: &Heard, outcome: Option<Outcome>) -> (String, u64) {
+        let heard_ms = millis(heard.played);
+        if let Some(view) = self.turn_mut(turn) {
+            view.heard.clone_from(&heard.text);
+            view.heard_ms = heard_ms;
+            view.estimated = heard.estimated;
+            view.outcome = outcome.unwrap_or(view.outcome);
+            view.is_held &= outcome.is_none();
+        }
+        (heard.text.clone(), heard_ms)
+    }
+}
+
+/// Name of an end in events and logs.
+pub(super) const fn reason_name(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::CarrierStopped => "carrier_stopped",
+        EndReason::CarrierLost => "carrier_lost",
+        EndReason::HungUp => "hung_up",
+        EndReason::SpeechFailed => "speech_failed",
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,181 @@
+//! The live calls of a node: running them, finding them, watching them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{Sink, Stream};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Board, CallEvent, TurnView, reason_name};
+use super::node::{AgentSettings, Node, lock};
+use super::twilio::token::random_bytes;
+use crate::agent::script;
+use crate::call::action::AgentReport;
+use crate::call::event::Start;
+use crate::dialect::CarrierDialect;
+use crate::driver::{CallPort, CallSetup, Frame, Input, inbox, run_call};
+use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
+
+/// Events that a slow watcher may be behind before it is told that it missed some.
+const EVENTS_BEHIND_MAX: usize = 512;
+/// Reports that may wait for an agent of this process.
+const REPORTS_WAITING_MAX: usize = 256;
+
+/// A call that can be asked and told things.
+#[derive(Debug)]
+pub(super) struct LiveCall {
+    pub(super) id: String,
+    pub(super) call: CallSid,
+    pub(super) stream: StreamSid,
+    pub(super) port: CallPort,
+    started: Instant,
+    board: Mutex<Board>,
+    /// Changes with the board.
+    version: watch::Sender<u64>,
+    events: broadcast::Sender<Arc<CallEvent>>,
+}
+
+impl LiveCall {
+    /// Seconds since the call was accepted.
+    pub(super) fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    pub(super) fn turns(&self) -> Vec<TurnView> {
+        lock(&self.board).turns()
+    }
+
+    pub(super) fn turn(&self, id: TurnId) -> Option<TurnView> {
+        lock(&self.board).turn(id).cloned()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        lock(&self.board).is_over
+    }
+
+    pub(super) fn watch(&self) -> broadcast::Receiver<Arc<CallEvent>> {
+        self.events.subscribe()
+    }
+
+    /// Waits until `is_met` says something of a turn, or the call is over. Cancel-safe.
+    pub(super) async fn until<T>(&self, turn: TurnId, is_met: impl Fn(Option<&TurnView>) -> Option<T>) -> Option<T> {
+        let mut changes = self.version.subscribe();
+        loop {
+            {
+                let board = lock(&self.board);
+                let met = is_met(board.turn(turn));
+                if met.is_some() || board.is_over {
+                    return met;
+                }
+            }
+            changes.changed().await.ok()?;
+        }
+    }
+
+    fn take(&self, at: CallTime, report: &AgentReport) {
+        let event = lock(&self.board).take(at, report);
+        self.version.send_modify(|version| *version += 1);
+        if let Some(event) = event {
+            // Nobody watching is no fault.
+            let _ = self.events.send(Arc::new(event));
+        }
+    }
+}
+
+/// Every live call of a node.
+#[derive(Debug, Default)]
+pub(super) struct Calls(Mutex<BTreeMap<String, Arc<LiveCall>>>);
+
+impl Calls {
+    pub(super) fn get(&self, id: &str) -> Option<Arc<LiveCall>> {
+        lock(&self.0).get(id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<LiveCall>> {
+        lock(&self.0).values().cloned().collect()
+    }
+
+    /// Adds a call under its carrier's name; a second stream of the same call gets a number.
+    fn add(&self, start: &Start, port: CallPort) -> Arc<LiveCall> {
+        let mut calls = lock(&self.0);
+        let name = start.call.as_str();
+        let numbered = (2_u32..).map(|n| format!("{name}-{n}"));
+        let is_free = |id: &String| !calls.contains_key(id);
+        let id = std::iter::once(name.to_owned()).chain(numbered).find(is_free).unwrap_or_default();
+        let live = Arc::new(LiveCall {
+            id: id.clone(),
+            call: start.call.clone(),
+            stream: start.stream.clone(),
+            port,
+            started: Instant::now(),
+            board: Mutex::default(),
+            version: watch::Sender::new(0),
+            events: broadcast::Sender::new(EVENTS_BEHIND_MAX),
+        });
+        calls.insert(id, live.clone());
+        live
+    }
+
+    fn remove(&self, id: &str) {
+        lock(&self.0).remove(id);
+    }
+}
+
+/// What bounds a call from outside.
+pub(super) struct CallLimits {
+    pub(super) seat: OwnedSemaphorePermit,
+    pub(super) drain: CancellationToken,
+    pub(super) cancel: CancellationToken,
+}
+
+/// Runs an accepted call to its end.
+pub(super) async fn run<R, W>(
+    node: &Node,
+    start: &Start,
+    first: Vec<Input>,
+    carrier: Box<dyn CarrierDialect>,
+    reader: R,
+    writer: W,
+    limits: CallLimits,
+) where
+    R: Stream<Item = Frame> + Send + Unpin + 'static,
+    W: Sink<Frame, Error: Send> + Send + Unpin + 'static,
+{
+    if start.outbound.is_none() {
+        tracing::warn!("the stream only listens (<Start> instead of <Connect>): nothing can be said on it");
+    }
+    let (port, inbox) = inbox();
+    let live = node.calls().add(start, port.clone());
+    let (reports, hearing) = mpsc::channel(REPORTS_WAITING_MAX);
+    let mut settings = node.settings().call.clone();
+    settings.seed = random_bytes().map_or(0, u64::from_be_bytes);
+    let setup = CallSetup {
+        settings,
+        carrier,
+        voices: node.voice_links(&start.stream),
+        meter: node.meter().clone(),
+        first,
+        drain: limits.drain,
+        cancel: limits.cancel,
+    };
+    tracing::info!(inbound = ?start.inbound, "the call starts");
+    let watched = live.clone();
+    let observer = move |at: CallTime, report: &AgentReport| {
+        watched.take(at, report);
+        // A script that is behind by so much has ended; it needs none of them.
+        let _ = reports.try_send(report.clone());
+    };
+    let call = run_call(setup, reader, writer, inbox, observer);
+    let agent = async {
+        match &node.settings().agent {
+            AgentSettings::Script(script) => script::run(script.clone(), port, hearing).await,
+            AgentSettings::Api => drop(hearing),
+        }
+    };
+    let (reason, ()) = tokio::join!(Box::pin(call), agent);
+    node.calls().remove(&live.id);
+    tracing::info!(reason = reason_name(reason), seconds = live.seconds(), "the call is over");
+    drop(limits.seat);
+}

@@ -1,0 +1,226 @@
+//! What all requests of a node share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::calls::Calls;
+use super::twilio::public_url::PublicUrl;
+use super::twilio::signature::Verifier;
+use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
+use crate::agent::script::Script;
+use crate::call;
+use crate::dialect::cartesia;
+use crate::driver::{Dialler, Meter, VoiceLink};
+use crate::ids::{CallSid, StreamSid};
+use crate::voice;
+
+/// Who is believed.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Nothing is secret: loopback only, no foreign `Host`, no `Origin`.
+    Open,
+    /// Everybody has to prove who they are.
+    Signed {
+        /// Checks the carrier.
+        verifier: Arc<Verifier>,
+        /// Checks users of the API.
+        api_token: String,
+    },
+    /// Nobody has to prove anything, by the operator's explicit wish.
+    Insecure,
+}
+
+/// Who decides what is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentSettings {
+    /// A script.
+    Script(Script),
+    /// Only what comes through the API.
+    Api,
+}
+
+/// One voice of the chain, as every call uses it.
+#[derive(Clone, Debug)]
+pub enum Speaker {
+    /// The voice in this process.
+    Local(voice::Pool),
+    /// Cartesia, or a server of its protocol.
+    Cartesia {
+        /// What is the same in every call.
+        settings: cartesia::Settings,
+        /// How to get there.
+        dialler: Arc<Dialler>,
+    },
+}
+
+/// What a node is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where carriers reach us.
+    pub public_url: Option<PublicUrl>,
+    /// Who is believed.
+    pub trust: Trust,
+    /// Key of the stream tokens; at least 16 bytes of randomness.
+    pub token_key: Vec<u8>,
+    /// Calls at one time.
+    pub calls_max: usize,
+    /// How long live calls may go on after a stop signal.
+    pub drain: Duration,
+    /// Where calls are sent while we drain or are full; `None`: they hear busy.
+    pub busy_redirect_url: Option<String>,
+    /// Where the carrier asks what to do after the stream.
+    pub after_url: Option<String>,
+    /// Parameters handed through to the stream.
+    pub parameters: BTreeMap<String, String>,
+    /// What shapes a call; its `seed` is drawn anew for each.
+    pub call: call::settings::Settings,
+    /// The voices, in the order of `call.voices`.
+    pub speakers: Vec<Speaker>,
+    /// Who decides what is said.
+    pub agent: AgentSettings,
+}
+
+/// One node: cheap to clone, the same for everybody.
+#[derive(Clone, Debug)]
+pub struct Node(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    minter: Minter,
+    meter: Arc<Meter>,
+    calls: Calls,
+    seats: Arc<Semaphore>,
+    running: TaskTracker,
+    draining: CancellationToken,
+    ending: CancellationToken,
+    /// When the last stream token that was handed out expires, in seconds of Unix time; 0 if none was.
+    tokens_until: AtomicU64,
+    /// Tokens handed out and not used yet.
+    tokens_open: AtomicU64,
+}
+
+impl Node {
+    /// A node without calls.
+    pub fn new(settings: Settings) -> Self {
+        Node(Arc::new(Shared {
+            minter: Minter::new(&settings.token_key),
+            meter: Arc::default(),
+            calls: Calls::default(),
+            seats: Arc::new(Semaphore::new(settings.calls_max)),
+            running: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            ending: CancellationToken::new(),
+            tokens_until: AtomicU64::new(0),
+            tokens_open: AtomicU64::new(0),
+            settings,
+        }))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Path of the public URL, empty or with a leading slash.
+    pub(super) fn prefix(&self) -> &str {
+        self.0.settings.public_url.as_ref().map_or("", PublicUrl::prefix)
+    }
+
+    /// Where calls are counted.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.0.meter
+    }
+
+    pub(super) fn calls(&self) -> &Calls {
+        &self.0.calls
+    }
+
+    pub(super) fn running(&self) -> &TaskTracker {
+        &self.0.running
+    }
+
+    /// Cancelled when the node begins to stop.
+    pub(super) fn draining(&self) -> &CancellationToken {
+        &self.0.draining
+    }
+
+    /// Cancelled when live calls have to end.
+    pub(super) fn ending(&self) -> &CancellationToken {
+        &self.0.ending
+    }
+
+    /// A seat for one more call.
+    pub(super) fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.seats.clone().try_acquire_owned().ok()
+    }
+
+    /// Whether a webhook may still be told to open a stream.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.seats.available_permits() > 0 && !self.0.draining.is_cancelled()
+    }
+
+    /// A fresh stream token for a call.
+    pub(super) fn mint(&self, call: &CallSid) -> Result<String, RandomError> {
+        let now = unix_seconds();
+        let token = self.0.minter.mint(call, now, random_bytes()?);
+        self.0.tokens_until.fetch_max(now + LIFETIME_S, Ordering::Relaxed);
+        self.0.tokens_open.fetch_add(1, Ordering::Relaxed);
+        Ok(token)
+    }
+
+    /// Takes a stream token, once.
+    pub(super) fn redeem(&self, token: &str, call: &CallSid) -> Result<(), TokenError> {
+        self.0.minter.check(token, call, unix_seconds())?;
+        // Tokens of other replicas were not counted here.
+        let less = |open: u64| Some(open.saturating_sub(1));
+        let _ = self.0.tokens_open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        Ok(())
+    }
+
+    /// How long streams may still come that were promised a place. Without trust a token is no promise.
+    pub(super) fn promised(&self) -> Duration {
+        let is_trusted = matches!(self.0.settings.trust, Trust::Signed { .. });
+        if !is_trusted || self.0.tokens_open.load(Ordering::Relaxed) == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_secs(self.0.tokens_until.load(Ordering::Relaxed).saturating_sub(unix_seconds()))
+    }
+
+    /// Whether `token` is the API's, in constant time.
+    pub(super) fn is_api_token(&self, token: &str) -> bool {
+        match &self.0.settings.trust {
+            Trust::Signed { api_token, .. } => api_token.as_bytes().ct_eq(token.as_bytes()).into(),
+            Trust::Open | Trust::Insecure => true,
+        }
+    }
+
+    /// The links of a call to its voices.
+    pub(super) fn voice_links(&self, stream: &StreamSid) -> Vec<VoiceLink> {
+        let link = |speaker: &Speaker| match speaker {
+            Speaker::Local(pool) => VoiceLink::Local(pool.clone()),
+            Speaker::Cartesia { settings, dialler } => VoiceLink::Socket {
+                dialect: Box::new(cartesia::Cartesia::new(settings.clone(), stream)),
+                dialler: dialler.clone(),
+            },
+        };
+        self.0.settings.speakers.iter().map(link).collect()
+    }
+}
+
+/// Takes a lock whatever happened to those who held it before: each change under it is whole by itself.
+pub(super) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds of Unix time: what tokens expire by, on whichever replica they are used.
+#[expect(clippy::disallowed_methods, reason = "token expiry is agreed between replicas, which share wall time only")]
+fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
