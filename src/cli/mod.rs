@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod demo;
 mod emulate;
 mod serve;
 mod signal;
@@ -27,6 +28,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Performs a call on this machine, with no phone, no account and no network.
+    Demo(demo::DemoArgs),
     /// Answers calls.
     Serve(ConfigArgs),
     /// Tells every mistake of the configuration at once.
@@ -63,6 +66,7 @@ impl ConfigArgs {
 /// Runs what the arguments of this process ask for.
 pub(crate) fn run() -> ExitCode {
     match Cli::parse().command {
+        Command::Demo(args) => drive(demo::run(args)),
         Command::Serve(args) => drive(signal::until_stopped(|stop| serve::run(args, stop))),
         Command::Check(args) => check::run(&args),
         Command::Call(args) => drive(call::call(args)),

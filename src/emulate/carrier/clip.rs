@@ -1,6 +1,7 @@
 //! WAV files as what a caller says.
 
 use std::f64::consts::PI;
+use std::io::Read;
 use std::path::Path;
 
 use crate::audio::MediaFormat;
@@ -42,7 +43,18 @@ pub enum ClipError {
 /// # Errors
 /// [`ClipError`] says what is wrong with the file.
 pub fn read_clip(path: &Path) -> Result<Vec<i16>, ClipError> {
-    let mut file = hound::WavReader::open(path)?;
+    clip_from(hound::WavReader::open(path)?)
+}
+
+/// The same for a WAV file in memory.
+///
+/// # Errors
+/// [`ClipError`] says what is wrong with it.
+pub fn clip_of(wav: &[u8]) -> Result<Vec<i16>, ClipError> {
+    clip_from(hound::WavReader::new(wav)?)
+}
+
+fn clip_from<R: Read>(mut file: hound::WavReader<R>) -> Result<Vec<i16>, ClipError> {
     let spec = file.spec();
     if spec.channels != 1 {
         return Err(ClipError::Channels(spec.channels));

@@ -28,7 +28,7 @@ mod signature;
 mod webhook;
 
 pub use caller::{Clip, Moment, SPEECH_LEVEL};
-pub use clip::{ClipError, read_clip};
+pub use clip::{ClipError, clip_of, read_clip};
 pub use dial::{DialError, Line, Route};
 pub use log::{EndedBy, Happening, Log, LogEntry, Logged, TimelineEntry};
 pub use messages::Fault;
