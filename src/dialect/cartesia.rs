@@ -99,6 +99,8 @@ impl Cartesia {
         let response: Response = serde_json::from_str(text).ok()?;
         let context = response.context_id.as_deref().and_then(|name| self.context_of(name));
         match response.r#type.as_str() {
+            // One without a name may be ours; one with somebody else's is not.
+            "error" if context.is_none() && response.context_id.is_some() => Some(TtsEvent::Ignored),
             "error" => Some(TtsEvent::Failed { context, fault: fault_of(&response) }),
             "chunk" | "timestamps" | "done" if context.is_none() => Some(TtsEvent::Ignored),
             "chunk" => {
@@ -293,6 +295,7 @@ mod tests {
         assert_eq!(decode(r#"{"type":"flush_done","context_id":"MZ1-7.2","flush_id":1}"#), TtsEvent::Ignored);
         assert_eq!(decode(r#"{"type":"chunk","context_id":"OTHER-7.2","data":"AAE="}"#), TtsEvent::Ignored);
         assert_eq!(decode(r#"{"type":"chunk","data":"AAE="}"#), TtsEvent::Ignored);
+        assert_eq!(decode(r#"{"type":"error","context_id":"OTHER-7.2","status_code":500}"#), TtsEvent::Ignored);
         assert_eq!(decode(r#"{"type":"brand_new"}"#), TtsEvent::Ignored);
         for text in ["", "{}", r#"{"type":"chunk","context_id":"MZ1-7.2","data":"?"}"#] {
             assert_eq!(decode(text), TtsEvent::Garbage, "{text}");

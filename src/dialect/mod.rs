@@ -48,6 +48,8 @@ pub trait TtsDialect: Send {
 pub fn fault_of_status(status: u16) -> Fault {
     let kind = match status {
         429 => FaultKind::Busy,
+        // The server, or a proxy before it, ran out of patience with a request that was good.
+        408 => FaultKind::Retryable,
         400..=499 => FaultKind::Fatal,
         _ => FaultKind::Retryable,
     };
@@ -76,6 +78,7 @@ mod tests {
         assert_eq!(fault_of_status(401).kind, FaultKind::Fatal);
         assert_eq!(fault_of_status(429).kind, FaultKind::Busy);
         assert_eq!(fault_of_status(503).kind, FaultKind::Retryable);
+        assert_eq!(fault_of_status(408).kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1000), "connection idle timeout").kind, FaultKind::Idle);
         assert_eq!(fault_of_close(Some(1011), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);

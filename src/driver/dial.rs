@@ -19,8 +19,10 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_asyn
 use super::inbox::Refusal;
 use crate::dialect::Handshake;
 
-/// From the first packet to the end of the handshake. Shorter than the silence that a caller may hear.
-const DIAL_LIMIT: Duration = Duration::from_secs(3);
+/// From the first packet to the end of the handshake. Two lost first packets (sent again after 1 and 3 s) are survived, and
+/// it is shorter than the silence after which the core gives a turn up, so that a link that was slow once is not dialled
+/// twice for the same text.
+const DIAL_LIMIT: Duration = Duration::from_millis(3_500);
 /// A chunk of 90 ms is 2 to 4 kB of base64.
 const READ_BYTES: usize = 8 * 1024;
 const WRITE_BYTES: usize = 4 * 1024;

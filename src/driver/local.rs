@@ -66,10 +66,7 @@ impl Link {
                 self.jobs.push_back(Job::Speak { context: on.context, text, speed: on.delivery.speed });
             }
             TtsCommand::Finish { on } => self.jobs.push_back(Job::Finish { context: on.context }),
-            TtsCommand::Cancel { context, .. } => {
-                self.jobs.retain(|job| job.context() != context);
-                self.spoken.retain(|(other, _)| *other != context);
-            }
+            TtsCommand::Cancel { context, .. } => self.forget(context),
             // Each text is spoken at once, so that there is never anything to flush.
             TtsCommand::Flush { .. } | TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } => {}
         }
@@ -87,9 +84,26 @@ impl Link {
         if self.at(context).is_none() {
             self.spoken.push((context, 0));
         }
-        let utterance = match pool.synthesize(text, speed).await {
+        let synthesis = pool.synthesize(text, speed);
+        tokio::pin!(synthesis);
+        // Every other call may be before us in the pool's queue. Whoever is cut off meanwhile gives up the place.
+        let synthesized = loop {
+            tokio::select! {
+                biased;
+                command = commands.recv() => {
+                    self.take(command?);
+                    if self.at(context).is_none() {
+                        return Some(());
+                    }
+                }
+                synthesized = &mut synthesis => break synthesized,
+            }
+        };
+        let utterance = match synthesized {
             Ok(utterance) => utterance,
             Err(error) => {
+                // Its text is given to another context.
+                self.forget(context);
                 let fault = Fault { kind: kind_of(&error), reason: error.to_string() };
                 return self.say(TtsEvent::Failed { context: Some(context), fault }).await;
             }
@@ -107,6 +121,11 @@ impl Link {
             self.say(TtsEvent::Audio { context, audio }).await?;
         }
         Some(())
+    }
+
+    fn forget(&mut self, context: ContextId) {
+        self.jobs.retain(|job| job.context() != context);
+        self.spoken.retain(|(other, _)| *other != context);
     }
 
     fn at(&self, context: ContextId) -> Option<u64> {

@@ -9,16 +9,17 @@ mod dial;
 pub mod inbox;
 mod local;
 pub mod meter;
+mod outbox;
 mod tts;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Sink, Stream};
-use tokio::sync::mpsc;
+use futures_util::{FutureExt as _, Sink, Stream};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
@@ -36,6 +37,7 @@ use crate::call::{Call, Timer};
 use crate::dialect::CarrierDialect;
 use crate::ids::CallTime;
 use inbox::{Body, Port};
+use outbox::{Outbox, outbox};
 use tts::Links;
 
 /// How often the counters of a call reach the metrics.
@@ -76,9 +78,8 @@ where
     W: Sink<Frame, Error: Send> + Send + Unpin + 'static,
 {
     let mut tasks = JoinSet::new();
-    let (outbox, pending) = mpsc::channel(carrier::outbox_frames(setup.settings.playout.lead));
-    let closing = Arc::new(carrier::Closing::default());
-    let writing = tasks.spawn(carrier::write(writer, pending, inbox.sender(), closing.clone()));
+    let (outbox, pending) = outbox(setup.settings.playout.lead);
+    tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
     let mut driver = Driver {
         clock: Clock::start(),
@@ -88,8 +89,6 @@ where
         meter: setup.meter,
         tasks,
         outbox,
-        closing,
-        held: None,
         own: setup.first.into(),
         drain: Some(setup.drain),
         cancel: Some(setup.cancel),
@@ -97,19 +96,17 @@ where
         absorbed_at: CallTime::ZERO,
     };
     driver.meter.call_started();
-    let reason = driver.run(inbox, &mut observer).await;
+    let ended = AssertUnwindSafe(driver.run(inbox, &mut observer)).catch_unwind().await;
+    let reason = ended.unwrap_or_else(|_| {
+        driver.meter.panicked();
+        tracing::error!("the call panicked and ends");
+        let reason = EndReason::HungUp;
+        // Whoever watches waits for this word.
+        observer(driver.clock.now(), &AgentReport::Ended(reason));
+        reason
+    });
     driver.meter.call_ended(reason);
-    let Driver { mut tasks, outbox, links, .. } = driver;
-    drop((outbox, links));
-    // The writer ends when it has said goodbye; what it waits for is bounded.
-    let until = Instant::now() + CLOSE_LIMIT;
-    while !writing.is_finished() {
-        match tokio::time::timeout_at(until, tasks.join_next()).await {
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => break,
-        }
-    }
-    tasks.shutdown().await;
+    driver.leave().await;
     reason
 }
 
@@ -120,11 +117,7 @@ struct Driver {
     links: Links,
     meter: Arc<Meter>,
     tasks: JoinSet<()>,
-    outbox: mpsc::Sender<String>,
-    closing: Arc<carrier::Closing>,
-    /// A message for which the outbox has no room. Nothing is fetched from the core behind it, so that a `clear` can still
-    /// withdraw what waits there.
-    held: Option<String>,
+    outbox: Outbox,
     /// Inputs that the driver itself has to give, before any other.
     own: VecDeque<Input>,
     /// Taken once it has been obeyed.
@@ -139,8 +132,10 @@ struct Driver {
 enum Woken {
     Cancelled,
     Draining,
-    /// There is room for the message that was held.
+    /// There is room for what waits for the carrier.
     Room,
+    /// The carrier has taken too little for too long.
+    Stalled,
     Input(Input),
     Deadline,
     Ended(Result<(), JoinError>),
@@ -164,7 +159,8 @@ impl Driver {
                     biased;
                     () = told(self.cancel.as_ref()) => Woken::Cancelled,
                     () = told(self.drain.as_ref()) => Woken::Draining,
-                    _ = self.outbox.reserve(), if self.held.is_some() => Woken::Room,
+                    () = self.outbox.room() => Woken::Room,
+                    () = passed(self.outbox.hopeless_at()) => Woken::Stalled,
                     Some(input) = inbox.next() => Woken::Input(input),
                     () = &mut sleep, if deadline.is_some() => Woken::Deadline,
                     Some(ended) = self.tasks.join_next() => Woken::Ended(ended),
@@ -192,10 +188,12 @@ impl Driver {
                 Some(Event::Drain)
             }
             Woken::Room => {
-                if let Some(message) = self.held.take() {
-                    self.send(message);
-                }
+                self.outbox.refill();
                 None
+            }
+            Woken::Stalled => {
+                tracing::warn!("the carrier takes too little; the call ends");
+                Some(Event::Carrier(CarrierEvent::Lost))
             }
             Woken::Input(input) => self.decode(input),
             Woken::Deadline => Some(Event::Wake),
@@ -211,7 +209,7 @@ impl Driver {
     fn decode(&mut self, input: Input) -> Option<Event> {
         match (input.port, input.body) {
             (Port::Carrier, Body::Oversize) => {
-                self.closing.set(CLOSE_OVERSIZE);
+                self.outbox.set_close_code(CLOSE_OVERSIZE);
                 Some(Event::Carrier(CarrierEvent::Lost))
             }
             (Port::Carrier, body) => Some(Event::Carrier(inbox::carrier_event(self.carrier.as_mut(), &body))),
@@ -221,10 +219,10 @@ impl Driver {
         }
     }
 
-    /// Carries out what the core wants, until it wants nothing or the carrier cannot take more.
+    /// Carries out what the core wants, until it wants nothing more.
     fn act(&mut self, observer: &mut impl FnMut(CallTime, &AgentReport)) -> Option<EndReason> {
         let now = self.clock.now();
-        while self.held.is_none() {
+        loop {
             match self.call.poll_action()? {
                 Action::Carrier(command) => self.tell_carrier(&command),
                 Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.tasks)),
@@ -238,7 +236,6 @@ impl Driver {
                 }
             }
         }
-        None
     }
 
     fn tell_carrier(&mut self, command: &CarrierCommand) {
@@ -248,16 +245,7 @@ impl Driver {
             CarrierCommand::Mark(_) => {}
         }
         let message = self.carrier.encode(command);
-        self.send(message);
-    }
-
-    fn send(&mut self, message: String) {
-        match self.outbox.try_send(message) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(message)) => self.held = Some(message),
-            // The writer has ended; the reader or the writer itself has said why.
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
-        }
+        self.outbox.push(command, message);
     }
 
     /// Brings what the core counted since the last time into the metrics.
@@ -267,12 +255,36 @@ impl Driver {
         self.absorbed = stats;
         self.absorbed_at = now;
     }
+
+    /// Says goodbye on every socket. When this returns, every task of the call has ended.
+    async fn leave(self) {
+        let Driver { mut tasks, outbox, links, meter, .. } = self;
+        // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well.
+        drop((outbox, links));
+        let goodbyes = async {
+            while let Some(ended) = tasks.join_next().await {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    meter.panicked();
+                }
+            }
+        };
+        let _ = timeout(CLOSE_LIMIT, goodbyes).await;
+        tasks.shutdown().await;
+    }
 }
 
 /// Waits for a token that has not been obeyed yet.
 async fn told(token: Option<&CancellationToken>) {
     match token {
         Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a moment, for ever if there is none.
+async fn passed(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

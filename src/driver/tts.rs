@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message as WsMessage;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::dial::{Dialler, Socket};
 use super::inbox::{Body, Input, Port, Refusal};
@@ -18,10 +18,15 @@ use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
 use crate::dialect::{Handshake, Message, TtsDialect, fault_of_close, fault_of_status};
 use crate::voice;
 
-/// Messages that may wait for a voice's socket: the tokens of some seconds. A socket that takes no more is stuck.
-const OUTBOX_MESSAGES: usize = 256;
+/// Messages that may wait for a voice's socket. The core holds text back when 20 s of a turn are unheard, and two turns are
+/// synthesised at once, so that even one token for each letter does not fill this while the socket takes anything.
+const OUTBOX_MESSAGES: usize = 1024;
 /// A write that takes longer means that the voice is gone, whatever TCP says.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a voice may take to answer our goodbye: it counts sockets that were not closed in order.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// How long a socket that takes nothing any more is still read: what had come before it broke is to be heard.
+const REST_LIMIT: Duration = Duration::from_millis(500);
 
 /// How a voice is reached.
 pub enum VoiceLink {
@@ -45,21 +50,15 @@ impl std::fmt::Debug for VoiceLink {
     }
 }
 
-/// The live end of a link.
+/// The live end of a link. When it is dropped, what waits is still written, then the link says goodbye.
 struct Live {
     outbox: Outbox,
-    cancel: CancellationToken,
+    _leave: DropGuard,
 }
 
 enum Outbox {
     Socket(mpsc::Sender<String>),
     Local(mpsc::Sender<TtsCommand>),
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
 }
 
 struct Link {
@@ -153,52 +152,72 @@ impl Links {
 
 impl VoiceLink {
     fn open(&self, port: Port, inbox: mpsc::Sender<Input>, tasks: &mut JoinSet<()>) -> Live {
-        let cancel = CancellationToken::new();
+        let leave = CancellationToken::new();
         let outbox = match self {
             VoiceLink::Socket { dialect, dialler } => {
                 let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
-                let pump = pump(dialect.handshake(), dialler.clone(), port, inbox, pending);
-                tasks.spawn(until(cancel.clone(), pump));
+                let teller = Teller { port, inbox, leave: leave.clone() };
+                tasks.spawn(Box::pin(pump(dialect.handshake(), dialler.clone(), teller, pending)));
                 Outbox::Socket(outbox)
             }
             VoiceLink::Local(pool) => {
                 let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
-                tasks.spawn(until(cancel.clone(), local::serve(pool.clone(), port, inbox, pending)));
+                let serving = Box::pin(local::serve(pool.clone(), port, inbox, pending));
+                let left = leave.clone();
+                tasks.spawn(async move {
+                    left.run_until_cancelled(serving).await;
+                });
                 Outbox::Local(outbox)
             }
         };
-        Live { outbox, cancel }
+        Live { outbox, _leave: leave.drop_guard() }
     }
 }
 
-async fn until(cancel: CancellationToken, work: impl Future<Output = ()>) {
-    cancel.run_until_cancelled(Box::pin(work)).await;
+/// A link's way into the inbox.
+struct Teller {
+    port: Port,
+    inbox: mpsc::Sender<Input>,
+    /// Cancelled when nobody wants to hear of the link any more.
+    leave: CancellationToken,
+}
+
+impl Teller {
+    /// Waits while the inbox is full, which stops the reading of the socket, but not beyond the link's end.
+    async fn tell(&self, body: Body) {
+        let sent = self.inbox.send(Input { port: self.port, body });
+        // When the call is over, so is the link: there is nothing left to do about a failure.
+        let _ = self.leave.run_until_cancelled(sent).await;
+    }
 }
 
 /// Dials, then moves messages both ways until either side ends.
-async fn pump(
-    handshake: Handshake,
-    dialler: Arc<Dialler>,
-    port: Port,
-    inbox: mpsc::Sender<Input>,
-    outbox: mpsc::Receiver<String>,
-) {
-    let end = match dialler.dial(handshake).await {
-        Ok(socket) => {
-            if inbox.send(Input { port, body: Body::Up }).await.is_err() {
-                return;
+async fn pump(handshake: Handshake, dialler: Arc<Dialler>, teller: Teller, outbox: mpsc::Receiver<String>) {
+    let dialled = teller.leave.run_until_cancelled(Box::pin(dialler.dial(handshake))).await;
+    let end = match dialled {
+        Some(Ok(socket)) => {
+            teller.tell(Body::Up).await;
+            match exchange(socket, &teller, outbox).await {
+                Ended::Told => return,
+                Ended::Broken => Body::Closed { code: None, reason: String::new() },
             }
-            exchange(socket, port, &inbox, outbox).await
         }
-        Err(refusal) => Body::Refused(refusal),
+        Some(Err(refusal)) => Body::Refused(refusal),
+        None => return,
     };
-    // Nobody listens when the call has ended first.
-    let _ = inbox.send(Input { port, body: end }).await;
+    teller.tell(end).await;
 }
 
-async fn exchange(socket: Socket, port: Port, inbox: &mpsc::Sender<Input>, mut outbox: mpsc::Receiver<String>) -> Body {
+/// How an exchange ended.
+enum Ended {
+    /// The peer closed it, which the inbox knows.
+    Told,
+    /// Without a close frame.
+    Broken,
+}
+
+async fn exchange(socket: Socket, teller: &Teller, mut outbox: mpsc::Receiver<String>) -> Ended {
     let (mut writer, mut reader) = socket.split();
-    let broken = || Body::Closed { code: None, reason: String::new() };
     let write = async {
         while let Some(message) = outbox.recv().await {
             let written = async {
@@ -209,12 +228,12 @@ async fn exchange(socket: Socket, port: Port, inbox: &mpsc::Sender<Input>, mut o
                 writer.flush().await
             };
             if !matches!(timeout(WRITE_LIMIT, written).await, Ok(Ok(()))) {
-                return broken();
+                return sleep(REST_LIMIT).await;
             }
         }
-        // The call has ended: a vendor counts sockets that are not closed.
+        // Whether it was written or not, the reading half ends the exchange: with the answer, or without.
         let _ = timeout(WRITE_LIMIT, writer.close()).await;
-        broken()
+        std::future::pending().await
     };
     let read = async {
         loop {
@@ -225,16 +244,21 @@ async fn exchange(socket: Socket, port: Port, inbox: &mpsc::Sender<Input>, mut o
                 Some(Ok(WsMessage::Close(frame))) => {
                     let (code, reason) =
                         frame.map_or((None, String::new()), |f| (Some(u16::from(f.code)), f.reason.to_string()));
-                    return Body::Closed { code, reason };
+                    teller.tell(Body::Closed { code, reason }).await;
+                    // Asking once more sends our own close frame, which the vendor waits for.
+                    let _ = timeout(GOODBYE_LIMIT, reader.next()).await;
+                    return Ended::Told;
                 }
-                Some(Err(_)) | None => return broken(),
+                Some(Err(_)) | None => return Ended::Broken,
             };
-            if inbox.send(Input { port, body }).await.is_err() {
-                return broken();
-            }
+            teller.tell(body).await;
         }
     };
-    tokio::select! { end = write => end, end = read => end }
+    let gone = async {
+        teller.leave.cancelled().await;
+        sleep(GOODBYE_LIMIT).await;
+    };
+    tokio::select! { ended = read => ended, () = write => Ended::Broken, () = gone => Ended::Broken }
 }
 
 fn fault_of_refusal(refusal: Refusal) -> Fault {

@@ -102,11 +102,22 @@ pub(super) async fn serve<S: Link>(stream: S, shared: Arc<Shared>, room: Room, c
     };
     let Some((socket, version)) = opened else { return };
     shared.journal.count(|counts| counts.handshakes += 1);
+    hold(socket, number, version, &shared, cancel).await;
+    shared.journal.count(|counts| counts.closed += 1);
+}
 
+/// Speaks over an open socket until it ends, then ends it properly, or as improperly as a fault wants.
+async fn hold<S: Link>(
+    socket: WebSocketStream<S>,
+    number: u64,
+    version: Arc<str>,
+    shared: &Arc<Shared>,
+    cancel: CancellationToken,
+) {
     let (mut sink, mut source) = socket.split();
     let (outbox, mut queue) = mpsc::channel(OUTBOX);
     let activity = Mutex::new(Instant::now());
-    let line = Line { number, version, shared: Arc::clone(&shared), activity: &activity };
+    let line = Line { number, version, shared: Arc::clone(shared), activity: &activity };
     let ending = tokio::select! {
         ending = line.write(&mut sink, &mut queue) => ending,
         ending = line.read(&mut source, outbox) => ending,
@@ -258,7 +269,11 @@ impl Line<'_> {
                     Err(Refusal::invalid(None, "binary frames are not part of the protocol"))
                 }
                 // A close frame is answered by the library when it is asked for the next message.
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => Ok(()),
+                Some(Ok(Message::Close(_))) => {
+                    self.shared.journal.count(|counts| counts.goodbyes += 1);
+                    Ok(())
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
             };
             if let Err(refusal) = refused
                 && outbox.send(Outgoing::Error(refusal)).await.is_err()

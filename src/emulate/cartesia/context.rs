@@ -156,7 +156,7 @@ impl Context {
     /// Takes one input; how much of the buffer it sets free depends on the buffering that was asked for.
     fn accept(&mut self, input: &Input) -> Result<(), Refusal> {
         let now = Instant::now();
-        self.seat.shared.journal.input(self.seat.connection, &self.seat.id, &input.transcript);
+        self.seat.shared.journal.input(self.seat.connection, &self.seat.id, input);
         self.buffer.push(&input.transcript);
         let queued: usize = self.work.iter().map(Work::chars).sum();
         if self.buffer.chars() + queued > UNSPOKEN_CHARS_MAX {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::request::Input;
 use crate::voice::Word;
 
 /// Contexts remembered; the oldest are forgotten first.
@@ -42,6 +43,10 @@ pub struct ContextRecord {
     pub rate: u32,
     /// The transcripts as they came, in order.
     pub inputs: Vec<String>,
+    /// Inputs with `flush`.
+    pub flushes: u32,
+    /// An input without `continue` has come.
+    pub input_ended: bool,
     /// The words with their true times, in milliseconds from the first sample of the context.
     pub words: Vec<Word>,
     /// Samples made so far, all texts together.
@@ -65,6 +70,8 @@ impl std::fmt::Debug for ContextRecord {
             .field("tone", &self.tone)
             .field("rate", &self.rate)
             .field("inputs", &self.inputs.len())
+            .field("flushes", &self.flushes)
+            .field("input_ended", &self.input_ended)
             .field("words", &self.words.len())
             .field("samples_generated", &self.samples_generated)
             .field("samples_sent", &self.samples_sent)
@@ -80,6 +87,10 @@ pub struct Counts {
     pub connections: u64,
     /// Handshakes that became a WebSocket.
     pub handshakes: u64,
+    /// Such sockets that the client ended with a close frame of its own, not in answer to ours.
+    pub goodbyes: u64,
+    /// Such sockets that are no more, however they ended.
+    pub closed: u64,
     /// Handshakes refused for their credentials (HTTP 401).
     pub refused_401: u64,
     /// Handshakes refused because there are too many (HTTP 429).
@@ -148,6 +159,8 @@ impl Journal {
             tone,
             rate,
             inputs: Vec::new(),
+            flushes: 0,
+            input_ended: false,
             words: Vec::new(),
             samples_generated: 0,
             samples_sent: 0,
@@ -165,10 +178,12 @@ impl Journal {
         }
     }
 
-    pub(super) fn input(&self, connection: u64, id: &str, text: &str) {
+    pub(super) fn input(&self, connection: u64, id: &str, input: &Input) {
         self.update(connection, id, |record| {
+            record.flushes += u32::from(input.flush);
+            record.input_ended |= !input.more;
             if record.inputs.len() < ENTRIES_MAX {
-                record.inputs.push(text.to_owned());
+                record.inputs.push(input.transcript.clone());
             }
         });
     }

@@ -1,0 +1,104 @@
+//! The gateway's HTTP side, by hand: one connection for each request, closed by the answer.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest wait for an answer; far above every limit of the gateway.
+const ANSWER_MAX: Duration = Duration::from_secs(90);
+
+/// A gateway's HTTP side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Api {
+    pub(crate) address: SocketAddr,
+}
+
+impl Api {
+    /// Status and JSON of an answer; `null` without JSON.
+    pub(crate) async fn ask(self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let body = body.map(|body| body.to_string());
+        let kind = "application/json";
+        let answer = timeout(ANSWER_MAX, self.raw(method, path, kind, body.unwrap_or_default())).await;
+        answer.unwrap_or_else(|_| panic!("no answer to {method} {path}"))
+    }
+
+    async fn raw(self, method: &str, path: &str, kind: &str, body: String) -> (u16, Value) {
+        let mut stream = self.send(method, path, kind, &body).await;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    async fn send(self, method: &str, path: &str, kind: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // HTTP/1.0: the answer is not chunked and ends with the connection.
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nhost: {}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Watches a call, as soon as there is one of this name.
+    pub(crate) async fn watch(self, call: &str, tasks: &mut JoinSet<()>) -> Events {
+        let path = format!("/v1/calls/{call}/events");
+        let events = Events::default();
+        for _ in 0..500 {
+            let mut reader = BufReader::new(self.send("GET", &path, "text/plain", "").await);
+            let mut line = String::new();
+            reader.read_line(&mut line).await.unwrap();
+            if line.contains(" 200 ") {
+                let events_seen = events.clone();
+                tasks.spawn(async move {
+                    let mut lines = reader.lines();
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        if let Some(data) = line.strip_prefix("data: ").or(line.strip_prefix("data:")) {
+                            events_seen.0.lock().unwrap().push(serde_json::from_str(data).unwrap());
+                        }
+                    }
+                });
+                return events;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no call {call}");
+    }
+}
+
+/// What a call told those who watch, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Events(Arc<Mutex<Vec<Value>>>);
+
+impl Events {
+    /// All so far.
+    pub(crate) fn all(&self) -> Vec<Value> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Those of one name.
+    pub(crate) fn of(&self, name: &str) -> Vec<Value> {
+        self.all().into_iter().filter(|event| event["event"] == name).collect()
+    }
+
+    /// The first that `is_it`, waited for.
+    pub(crate) async fn until(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + ANSWER_MAX;
+        while Instant::now() < until {
+            if let Some(event) = self.all().iter().find(|event| is_it(event)) {
+                return event.clone();
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        panic!("no event: {what}; there were {}", json!(self.all()));
+    }
+}

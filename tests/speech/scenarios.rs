@@ -1,0 +1,66 @@
+//! Runs scenarios side by side, each on a thread and a runtime of its own.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+/// Scenarios at one time. They wait most of the time; more would make a small machine late.
+const AT_ONCE: usize = 12;
+
+/// Longest time for a scenario.
+const SCENARIO_MAX: Duration = Duration::from_secs(150);
+
+type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// A scenario and its name.
+pub(crate) struct Scenario {
+    name: String,
+    work: Work,
+}
+
+/// Names a scenario.
+pub(crate) fn scenario<F: Future<Output = ()> + 'static>(
+    name: impl Into<String>,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Scenario {
+    Scenario { name: name.into(), work: Box::new(|| Box::pin(work())) }
+}
+
+/// Runs one.
+pub(crate) fn alone<F: Future<Output = ()>>(work: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(SCENARIO_MAX, work).await.unwrap() });
+    // Work of the local voice that nobody waits for any more.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+}
+
+/// Runs all and names those that failed.
+pub(crate) fn run_all(scenarios: Vec<Scenario>) {
+    let count = scenarios.len();
+    let waiting = Mutex::new(VecDeque::from(scenarios));
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let next = waiting.lock().unwrap().pop_front();
+                    let Some(Scenario { name, work }) = next else { return };
+                    if let Err(reason) = catch_unwind(AssertUnwindSafe(|| alone(work()))) {
+                        failed.lock().unwrap().push(format!("{name}: {}", words_of(&*reason)));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} of {count} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+fn words_of(reason: &(dyn std::any::Any + Send)) -> String {
+    let text = reason.downcast_ref::<String>().cloned();
+    let words = text.or_else(|| reason.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    words.unwrap_or_default().chars().take(600).collect()
+}
