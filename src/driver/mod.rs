@@ -96,8 +96,9 @@ where
         absorbed: Stats::default(),
         absorbed_at: CallTime::ZERO,
     };
-    driver.meter.call_started();
+    let counted = driver.meter.call_started();
     let reason = driver.run(inbox, &mut observer).await;
+    drop(counted);
     driver.meter.call_ended(reason);
     let Driver { mut tasks, outbox, links, .. } = driver;
     drop((outbox, links));
