@@ -1,10 +1,10 @@
 //! The one inbox of a call: everything that enters it, in one order. This is where tapes will be recorded.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::call::event::{AgentEvent, CarrierEvent, TtsEvent, VoiceIndex};
 use crate::dialect::{CarrierDialect, Message};
@@ -82,12 +82,21 @@ pub struct Input {
 pub struct Inbox {
     sender: mpsc::Sender<Input>,
     receiver: mpsc::Receiver<Input>,
+    /// How many inputs of agents have been dealt with.
+    handled: watch::Sender<u64>,
+    /// The input that was taken last is an agent's.
+    is_agents: bool,
 }
 
 impl Inbox {
-    /// The next input. Cancel-safe.
+    /// The next input. Asking for it means that the one before has been dealt with. Cancel-safe.
     pub async fn next(&mut self) -> Option<Input> {
-        self.receiver.recv().await
+        if std::mem::take(&mut self.is_agents) {
+            self.handled.send_modify(|handled| *handled += 1);
+        }
+        let input = self.receiver.recv().await?;
+        self.is_agents = input.port == Port::Agent;
+        Some(input)
     }
 
     pub(super) fn sender(&self) -> mpsc::Sender<Input> {
@@ -105,6 +114,9 @@ pub struct CallOver;
 pub struct CallPort {
     sender: mpsc::Sender<Input>,
     turns: Arc<AtomicU32>,
+    /// How many inputs of agents have gone into the inbox, in its order.
+    sent: Arc<Mutex<u64>>,
+    handled: watch::Receiver<u64>,
 }
 
 impl CallPort {
@@ -123,14 +135,49 @@ impl CallPort {
     /// # Errors
     /// [`CallOver`].
     pub async fn send(&self, event: AgentEvent) -> Result<(), CallOver> {
-        self.sender.send(Input { port: Port::Agent, body: Body::Agent(event) }).await.map_err(|_| CallOver)
+        let permit = self.sender.reserve().await.map_err(|_| CallOver)?;
+        self.put(permit, event);
+        Ok(())
+    }
+
+    /// Gives the call an event and waits until it has been dealt with, so that every report of what it did is out. Dropped
+    /// while it waits, the event may have been sent.
+    ///
+    /// # Errors
+    /// [`CallOver`]: the call ended first, or because of the event.
+    pub async fn tell(&self, event: AgentEvent) -> Result<(), CallOver> {
+        let permit = self.sender.reserve().await.map_err(|_| CallOver)?;
+        let number = self.put(permit, event);
+        let mut handled = self.handled.clone();
+        handled.wait_for(|handled| *handled >= number).await.map(drop).map_err(|_| CallOver)
+    }
+
+    /// Gives the call an event if there is room for it, for those who cannot wait; whether there was.
+    pub fn try_send(&self, event: AgentEvent) -> bool {
+        match self.sender.try_reserve() {
+            Ok(permit) => {
+                self.put(permit, event);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Numbers are given out in the order of the inbox, hence both steps under one lock.
+    fn put(&self, permit: mpsc::Permit<'_, Input>, event: AgentEvent) -> u64 {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        permit.send(Input { port: Port::Agent, body: Body::Agent(event) });
+        *sent += 1;
+        *sent
     }
 }
 
 /// A call's inbox, and an agent's way into it.
 pub fn inbox() -> (CallPort, Inbox) {
     let (sender, receiver) = mpsc::channel(INBOX_INPUTS);
-    (CallPort { sender: sender.clone(), turns: Arc::default() }, Inbox { sender, receiver })
+    let (dealt, handled) = watch::channel(0);
+    let port = CallPort { sender: sender.clone(), turns: Arc::default(), sent: Arc::default(), handled };
+    (port, Inbox { sender, receiver, handled: dealt, is_agents: false })
 }
 
 /// What an input from the carrier means.
@@ -140,5 +187,45 @@ pub fn carrier_event(dialect: &mut dyn CarrierDialect, body: &Body) -> CarrierEv
         Body::Binary(bytes) => dialect.decode(Message::Binary(bytes)),
         Body::Oversize | Body::Closed { .. } | Body::Stuck | Body::Refused(_) => CarrierEvent::Lost,
         Body::Up | Body::Agent(_) | Body::Voice(_) => CarrierEvent::Ignored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::{sleep, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_told_when_the_next_input_is_asked_for() {
+        let (port, mut inbox) = inbox();
+        port.send(AgentEvent::Clear).await.unwrap();
+        let call = async {
+            for _ in 0..2 {
+                inbox.next().await.unwrap();
+                sleep(Duration::from_secs(1)).await;
+            }
+            timeout(Duration::from_secs(5), inbox.next()).await.unwrap_err();
+        };
+        let told = async {
+            let begun = tokio::time::Instant::now();
+            port.tell(AgentEvent::Clear).await.unwrap();
+            begun.elapsed()
+        };
+        let (told_after, ()) = tokio::join!(told, call);
+        assert_eq!(told_after, Duration::from_secs(2));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_call_that_is_over() {
+        let (port, mut inbox) = inbox();
+        let call = async {
+            inbox.next().await.unwrap();
+            drop(inbox);
+        };
+        let (told, ()) = tokio::join!(port.tell(AgentEvent::HangUp), call);
+        assert_eq!(told, Err(CallOver));
+        assert_eq!(port.send(AgentEvent::Clear).await, Err(CallOver));
+        assert!(!port.try_send(AgentEvent::Clear));
     }
 }

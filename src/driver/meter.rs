@@ -41,6 +41,22 @@ pub struct Meter {
     panics: Counter,
 }
 
+/// One live call.
+pub(super) struct LiveCount {
+    calls: Gauge,
+    panics: Counter,
+}
+
+impl Drop for LiveCount {
+    fn drop(&mut self) {
+        self.calls.dec();
+        // The core itself panicked: the call's own task is going down with it.
+        if std::thread::panicking() {
+            self.panics.inc();
+        }
+    }
+}
+
 impl Default for Meter {
     fn default() -> Self {
         let seconds = |bounds: &'static [f64]| Histogram::new(bounds.iter().copied());
@@ -104,12 +120,13 @@ impl Meter {
         self.refused.get_or_create(&Label { kind }).inc();
     }
 
-    pub(super) fn call_started(&self) {
+    /// Counts a live call until the result is dropped, in whichever way the call ends.
+    pub(super) fn call_started(&self) -> LiveCount {
         self.calls.inc();
+        LiveCount { calls: self.calls.clone(), panics: self.panics.clone() }
     }
 
     pub(super) fn call_ended(&self, reason: EndReason) {
-        self.calls.dec();
         let kind = match reason {
             EndReason::CarrierStopped => "carrier_stopped",
             EndReason::CarrierLost => "carrier_lost",
@@ -159,5 +176,32 @@ impl Meter {
         self.reconnects.inc_by(after.reconnects - before.reconnects);
         self.retries.inc_by(after.retries - before.retries);
         self.failures.inc_by(after.speech_failures - before.speech_failures);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(meter: &Meter, series: &str) -> String {
+        let text = meter.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+        line.trim().to_owned()
+    }
+
+    #[test]
+    fn a_call_that_panics_is_counted_and_no_longer_live() {
+        let meter = Meter::default();
+        let live = meter.call_started();
+        assert_eq!(value(&meter, "trunkline_calls "), "1");
+        drop(live);
+        assert_eq!(value(&meter, "trunkline_calls "), "0");
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _live = meter.call_started();
+            panic!("as a call might");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(value(&meter, "trunkline_calls "), "0");
+        assert_eq!(value(&meter, "trunkline_task_panics_total "), "1");
     }
 }

@@ -95,7 +95,7 @@ where
         absorbed: Stats::default(),
         absorbed_at: CallTime::ZERO,
     };
-    driver.meter.call_started();
+    let counted = driver.meter.call_started();
     let ended = AssertUnwindSafe(driver.run(inbox, &mut observer)).catch_unwind().await;
     let reason = ended.unwrap_or_else(|_| {
         driver.meter.panicked();
@@ -105,6 +105,7 @@ where
         observer(driver.clock.now(), &AgentReport::Ended(reason));
         reason
     });
+    drop(counted);
     driver.meter.call_ended(reason);
     driver.leave().await;
     reason

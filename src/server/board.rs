@@ -38,6 +38,9 @@ pub(super) struct TurnView {
     pub(super) estimated: bool,
     #[serde(skip)]
     pub(super) is_held: bool,
+    /// It has had its last text.
+    #[serde(skip)]
+    pub(super) is_closed: bool,
     #[serde(skip)]
     has_failed: bool,
 }
@@ -49,6 +52,12 @@ pub(super) struct CallEvent {
     pub(super) at_ms: u64,
     #[serde(flatten)]
     pub(super) what: What,
+}
+
+impl CallEvent {
+    fn new(at: CallTime, what: What) -> Self {
+        CallEvent { at_ms: at.as_micros() / 1_000, what }
+    }
 }
 
 /// What happened. The names are the events of `GET /v1/calls/{id}/events`.
@@ -70,6 +79,11 @@ pub(super) enum What {
 }
 
 impl What {
+    /// Whether nothing can follow it.
+    pub(super) const fn is_last(&self) -> bool {
+        matches!(self, What::Ended { .. })
+    }
+
     /// Name of the event.
     pub(super) const fn name(&self) -> &'static str {
         match self {
@@ -93,6 +107,10 @@ impl What {
 #[derive(Debug, Default)]
 pub(super) struct Board {
     turns: VecDeque<TurnView>,
+    /// When the stream began.
+    started_at: Option<CallTime>,
+    /// The newest turn that is not remembered any more.
+    forgotten: Option<TurnId>,
     pub(super) is_over: bool,
 }
 
@@ -100,7 +118,10 @@ impl Board {
     /// Takes a report; what to tell those who watch.
     pub(super) fn take(&mut self, at: CallTime, report: &AgentReport) -> Option<CallEvent> {
         let what = match report {
-            AgentReport::Started => What::Started,
+            AgentReport::Started => {
+                self.started_at = Some(at);
+                What::Started
+            }
             AgentReport::TurnStarted { turn } => {
                 self.open(*turn);
                 What::TurnStarted { turn: *turn }
@@ -150,7 +171,24 @@ impl Board {
                 What::Ended { reason: reason_name(*reason) }
             }
         };
-        Some(CallEvent { at_ms: at.as_micros() / 1_000, what })
+        Some(CallEvent::new(at, what))
+    }
+
+    /// The event that every watcher sees first, if it is past.
+    pub(super) fn started(&self) -> Option<CallEvent> {
+        self.started_at.map(|at| CallEvent::new(at, What::Started))
+    }
+
+    /// No more text will be taken for a turn.
+    pub(super) fn close(&mut self, turn: TurnId) {
+        if let Some(view) = self.turn_mut(turn) {
+            view.is_closed = true;
+        }
+    }
+
+    /// Whether a turn is too old to be remembered.
+    pub(super) fn has_forgotten(&self, turn: TurnId) -> bool {
+        self.turn(turn).is_none() && self.forgotten.is_some_and(|newest| turn <= newest)
     }
 
     /// A turn by name, if it is remembered.
@@ -172,7 +210,10 @@ impl Board {
             return;
         }
         if self.turns.len() >= TURNS_MAX {
-            self.turns.pop_front();
+            // The oldest that is over; there are never as many live ones.
+            let over = self.turns.iter().position(|view| view.outcome != Outcome::Live).unwrap_or(0);
+            let forgotten = self.turns.remove(over).map(|view| view.turn);
+            self.forgotten = self.forgotten.max(forgotten);
         }
         self.turns.push_back(TurnView {
             turn,
@@ -181,6 +222,7 @@ impl Board {
             heard_ms: 0,
             estimated: false,
             is_held: false,
+            is_closed: false,
             has_failed: false,
         });
     }

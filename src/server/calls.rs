@@ -13,8 +13,9 @@ use super::node::{AgentSettings, Node, lock};
 use super::twilio::token::random_bytes;
 use crate::agent::script;
 use crate::call::action::AgentReport;
-use crate::call::event::Start;
+use crate::call::event::{AgentEvent, Say, Start};
 use crate::dialect::CarrierDialect;
+use crate::driver::inbox::CallOver;
 use crate::driver::{CallPort, CallSetup, Frame, Input, inbox, run_call};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
 
@@ -55,8 +56,24 @@ impl LiveCall {
         lock(&self.board).is_over
     }
 
-    pub(super) fn watch(&self) -> broadcast::Receiver<Arc<CallEvent>> {
-        self.events.subscribe()
+    pub(super) fn has_forgotten(&self, turn: TurnId) -> bool {
+        lock(&self.board).has_forgotten(turn)
+    }
+
+    /// The start of the call, if it is past, and all that happens from now on.
+    pub(super) fn watch(&self) -> (Option<Arc<CallEvent>>, broadcast::Receiver<Arc<CallEvent>>) {
+        let board = lock(&self.board);
+        (board.started().map(Arc::new), self.events.subscribe())
+    }
+
+    /// Gives the call a piece of text; what became of it is on the board afterwards.
+    pub(super) async fn tell(&self, say: Say) -> Result<(), CallOver> {
+        let (turn, is_last) = (say.turn, say.last);
+        self.port.tell(AgentEvent::Say(say)).await?;
+        if is_last {
+            lock(&self.board).close(turn);
+        }
+        Ok(())
     }
 
     /// Waits until `is_met` says something of a turn, or the call is over. Cancel-safe.
@@ -75,12 +92,19 @@ impl LiveCall {
     }
 
     fn take(&self, at: CallTime, report: &AgentReport) {
-        let event = lock(&self.board).take(at, report);
-        self.version.send_modify(|version| *version += 1);
-        if let Some(event) = event {
-            // Nobody watching is no fault.
+        let mut board = lock(&self.board);
+        if let Some(event) = board.take(at, report) {
+            // Under the lock, so that a new watcher sees the start once. Nobody watching is no fault.
             let _ = self.events.send(Arc::new(event));
         }
+        drop(board);
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Nothing more will happen.
+    fn close(&self) {
+        lock(&self.board).is_over = true;
+        self.version.send_modify(|version| *version += 1);
     }
 }
 
@@ -123,6 +147,20 @@ impl Calls {
     }
 }
 
+/// A call's entry among the live ones. It goes when the call does, in whichever way: nobody may wait for a call that
+/// panicked.
+struct Listed<'a> {
+    calls: &'a Calls,
+    live: Arc<LiveCall>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.live.close();
+        self.calls.remove(&self.live.id);
+    }
+}
+
 /// What bounds a call from outside.
 pub(super) struct CallLimits {
     pub(super) seat: OwnedSemaphorePermit,
@@ -148,6 +186,7 @@ pub(super) async fn run<R, W>(
     }
     let (port, inbox) = inbox();
     let live = node.calls().add(start, port.clone());
+    let listed = Listed { calls: node.calls(), live: live.clone() };
     let (reports, hearing) = mpsc::channel(REPORTS_WAITING_MAX);
     let mut settings = node.settings().call.clone();
     settings.seed = random_bytes().map_or(0, u64::from_be_bytes);
@@ -175,7 +214,7 @@ pub(super) async fn run<R, W>(
         }
     };
     let (reason, ()) = tokio::join!(Box::pin(call), agent);
-    node.calls().remove(&live.id);
+    drop(listed);
     tracing::info!(reason = reason_name(reason), seconds = live.seconds(), "the call is over");
     drop(limits.seat);
 }

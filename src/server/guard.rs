@@ -1,12 +1,18 @@
 //! Who may ask for what.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 
 use super::node::{Node, Trust};
 use super::twilio::signature::{Refusal, SETTINGS_HEADER, SIGNATURE_HEADER, SignatureHeaders};
+
+/// A form is a few kilobytes, and no carrier waits long for its answer.
+const WEBHOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// In open mode everybody on this machine is believed, so nobody else may borrow their voice: a page in a browser shows
 /// itself by its `Origin`, a name that was rebound to loopback by its `Host`.
@@ -40,6 +46,14 @@ pub(super) async fn api_token(State(node): State<Node>, request: Request, next: 
         }
     }
     next.run(request).await
+}
+
+/// Answers within a limit, the arrival of the body included: a client that sends half a form must not be kept for ever.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    match timeout(WEBHOOK_LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response(),
+    }
 }
 
 /// The two headers of a carrier's signature.

@@ -45,7 +45,8 @@ pub(super) async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if let Trust::Signed { verifier, .. } = &node.settings().trust {
-        let route = uri.path().strip_prefix(node.prefix()).unwrap_or(uri.path());
+        // Our own route, never the path as it came: which of the two a proxy leaves is its affair.
+        let route = if uri.path().ends_with('/') { "/twilio/media/" } else { "/twilio/media" };
         if let Err(refusal) = verifier.upgrade(route, query.as_deref(), signature_headers(&headers)) {
             return refuse(&node, &refusal);
         }
@@ -126,6 +127,9 @@ async fn open(
         if let CarrierEvent::Started(start) = event {
             admit(node, &start)?;
             return Ok((*start, first));
+        }
+        if event == CarrierEvent::Stopped {
+            return Err(Unwelcome::Gone);
         }
     }
     Err(Unwelcome::Noise)

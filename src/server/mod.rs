@@ -4,10 +4,13 @@ mod api;
 mod board;
 mod calls;
 mod drain;
+mod fields;
 mod guard;
 mod health;
 mod media;
 mod node;
+mod promises;
+mod say;
 pub mod twilio;
 mod webhook;
 
@@ -27,7 +30,8 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub fn router(node: Node) -> Router {
     let routes = routes(node.clone());
     let prefix = node.prefix().to_owned();
-    let routes = if prefix.is_empty() { routes } else { routes.clone().nest(&prefix, routes) };
+    // A path may begin with a colon or an asterisk, which older routers took for something else.
+    let routes = if prefix.is_empty() { routes } else { routes.clone().without_v07_checks().nest(&prefix, routes) };
     routes.layer(from_fn_with_state(node, guard::open_mode))
 }
 
@@ -36,14 +40,17 @@ fn routes(node: Node) -> Router {
         .route("/v1/calls", get(api::list))
         .route("/v1/calls/{id}", get(api::show))
         .route("/v1/calls/{id}", delete(api::hang_up))
-        .route("/v1/calls/{id}/say", post(api::say))
+        .route("/v1/calls/{id}/say", post(say::say))
         .route("/v1/calls/{id}/clear", post(api::clear))
         .route("/v1/calls/{id}/events", get(api::events))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(node.clone(), guard::api_token));
-    Router::new()
+    let webhooks = Router::new()
         .route("/twilio/voice", get(webhook::voice).post(webhook::voice))
         .route("/twilio/stream-status", post(webhook::stream_status))
+        .layer(from_fn(guard::in_time));
+    Router::new()
+        .merge(webhooks)
         .route("/twilio/media", get(media::upgrade))
         .route("/twilio/media/", get(media::upgrade))
         .route("/healthz", get(health::alive))

@@ -1,8 +1,7 @@
 //! What all requests of a node share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::calls::Calls;
+use super::promises::Promises;
 use super::twilio::public_url::PublicUrl;
 use super::twilio::signature::Verifier;
 use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
@@ -101,10 +101,7 @@ struct Shared {
     running: TaskTracker,
     draining: CancellationToken,
     ending: CancellationToken,
-    /// When the last stream token that was handed out expires, in seconds of Unix time; 0 if none was.
-    tokens_until: AtomicU64,
-    /// Tokens handed out and not used yet.
-    tokens_open: AtomicU64,
+    promises: Mutex<Promises>,
 }
 
 impl Node {
@@ -118,8 +115,7 @@ impl Node {
             running: TaskTracker::new(),
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
-            tokens_until: AtomicU64::new(0),
-            tokens_open: AtomicU64::new(0),
+            promises: Mutex::default(),
             settings,
         }))
     }
@@ -170,27 +166,26 @@ impl Node {
     pub(super) fn mint(&self, call: &CallSid) -> Result<String, RandomError> {
         let now = unix_seconds();
         let token = self.0.minter.mint(call, now, random_bytes()?);
-        self.0.tokens_until.fetch_max(now + LIFETIME_S, Ordering::Relaxed);
-        self.0.tokens_open.fetch_add(1, Ordering::Relaxed);
+        lock(&self.0.promises).give(&token, now + LIFETIME_S, now);
         Ok(token)
     }
 
     /// Takes a stream token, once.
     pub(super) fn redeem(&self, token: &str, call: &CallSid) -> Result<(), TokenError> {
         self.0.minter.check(token, call, unix_seconds())?;
-        // Tokens of other replicas were not counted here.
-        let less = |open: u64| Some(open.saturating_sub(1));
-        let _ = self.0.tokens_open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        lock(&self.0.promises).keep(token);
         Ok(())
     }
 
-    /// How long streams may still come that were promised a place. Without trust a token is no promise.
+    /// How long streams may still come that were promised a place. In open mode nobody is waited for: it is for trying
+    /// things out, where a stop should be one.
     pub(super) fn promised(&self) -> Duration {
-        let is_trusted = matches!(self.0.settings.trust, Trust::Signed { .. });
-        if !is_trusted || self.0.tokens_open.load(Ordering::Relaxed) == 0 {
-            return Duration::ZERO;
+        match self.0.settings.trust {
+            Trust::Open => Duration::ZERO,
+            Trust::Signed { .. } | Trust::Insecure => {
+                Duration::from_secs(lock(&self.0.promises).last_s(unix_seconds()))
+            }
         }
-        Duration::from_secs(self.0.tokens_until.load(Ordering::Relaxed).saturating_sub(unix_seconds()))
     }
 
     /// Whether `token` is the API's, in constant time.
@@ -215,7 +210,7 @@ impl Node {
 }
 
 /// Takes a lock whatever happened to those who held it before: each change under it is whole by itself.
-pub(super) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

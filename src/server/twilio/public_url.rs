@@ -60,7 +60,7 @@ pub enum PublicUrlError {
     /// A `?` or `#` part.
     #[error("the url must not have a query or a fragment")]
     Query,
-    /// White space, a control character, a backslash or a character beyond ASCII in the path.
+    /// White space, a control character, a backslash, a brace or a character beyond ASCII in the path.
     #[error("the path holds a character that must be percent-encoded")]
     Path,
 }
@@ -99,7 +99,7 @@ impl PublicUrl {
         if authority.contains('@') {
             return Err(PublicUrlError::UserInfo);
         }
-        if path.chars().any(|c| !c.is_ascii_graphic() || c == '\\') {
+        if path.chars().any(|c| !c.is_ascii_graphic() || matches!(c, '\\' | '{' | '}')) {
             return Err(PublicUrlError::Path);
         }
         let (host, port) = split_authority(authority)?;
@@ -233,6 +233,7 @@ mod tests {
             ("https://gw.example.com/?a=1", PublicUrlError::Query),
             ("https://gw.example.com/#top", PublicUrlError::Query),
             ("https://gw.example.com/a b", PublicUrlError::Path),
+            ("https://gw.example.com/{a}", PublicUrlError::Path),
         ];
         for (text, fault) in cases {
             assert_eq!(PublicUrl::parse(text), Err(fault), "{text}");
