@@ -53,6 +53,7 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
         call: call_settings(config, voices),
         speakers,
         agent: agent(config),
+        show_text: config.log.show_text,
     };
     Ok(Node::new(settings))
 }

@@ -35,7 +35,7 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Why there can be no dialler.
 #[derive(Debug, thiserror::Error)]
 pub enum DiallerError {
-    /// The file with further authorities cannot be used.
+    /// The file with authorities cannot be used.
     #[error("cannot use the authorities in {file}: {reason}")]
     Authorities {
         /// The file.
@@ -61,15 +61,15 @@ impl std::fmt::Debug for Dialler {
 }
 
 impl Dialler {
-    /// A dialler that trusts the authorities of the web, and those in `authorities`, a PEM file.
+    /// A dialler that trusts the authorities in `authorities`, a PEM file, and no others; without it, those of the web.
     ///
     /// # Errors
     /// [`DiallerError`].
     pub fn new(authorities: Option<&Path>) -> Result<Self, DiallerError> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(file) = authorities {
-            add_authorities(&mut roots, file)?;
-        }
+        let roots = match authorities {
+            Some(file) => authorities_in(file)?,
+            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -101,16 +101,15 @@ impl Dialler {
     }
 }
 
-fn add_authorities(roots: &mut RootCertStore, file: &Path) -> Result<(), DiallerError> {
+fn authorities_in(file: &Path) -> Result<RootCertStore, DiallerError> {
     let error = |reason: String| DiallerError::Authorities { file: file.display().to_string(), reason };
     let pem = fs::read(file).map_err(|problem| error(problem.to_string()))?;
-    let mut count = 0;
+    let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|problem| error(problem.to_string()))?;
         roots.add(certificate).map_err(|problem| error(problem.to_string()))?;
-        count += 1;
     }
-    if count == 0 { Err(error("it holds no certificate".to_owned())) } else { Ok(()) }
+    if roots.is_empty() { Err(error("it holds no certificate".to_owned())) } else { Ok(roots) }
 }
 
 fn refusal_of(error: &WsError) -> Refusal {

@@ -201,8 +201,12 @@ pub(super) async fn run<R, W>(
     };
     tracing::info!(inbound = ?start.inbound, "the call starts");
     let watched = live.clone();
+    let show_text = node.settings().show_text;
     let observer = move |at: CallTime, report: &AgentReport| {
         watched.take(at, report);
+        if show_text {
+            tracing::info!(%at, ?report, "the agent is told");
+        }
         // A script that is behind by so much has ended; it needs none of them.
         let _ = reports.try_send(report.clone());
     };

@@ -85,6 +85,8 @@ pub struct Settings {
     pub speakers: Vec<Speaker>,
     /// Who decides what is said.
     pub agent: AgentSettings,
+    /// Whether what is said and pressed may be logged.
+    pub show_text: bool,
 }
 
 /// One node: cheap to clone, the same for everybody.
