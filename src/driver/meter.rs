@@ -13,6 +13,9 @@ use prometheus_client::registry::Registry;
 use crate::call::action::{AgentReport, EndReason};
 use crate::call::stats::Stats;
 
+/// Why requests and streams are refused. `stream`: it did not start, or not with a good token.
+pub const REFUSALS: [&str; 7] = ["full", "draining", "signature", "stream", "api_token", "host", "origin"];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Label {
     kind: &'static str,
@@ -81,6 +84,7 @@ impl Default for Meter {
             panics: Counter::default(),
         };
         meter.register();
+        meter.begin();
         meter
     }
 }
@@ -107,6 +111,22 @@ impl Meter {
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
     }
 
+    /// Begins every series at zero: a rate over one that appears with its first count misses that count.
+    fn begin(&self) {
+        let reasons = [EndReason::CarrierStopped, EndReason::CarrierLost, EndReason::HungUp, EndReason::SpeechFailed]
+            .map(end_name);
+        for (family, kinds) in [
+            (&self.ended, &reasons[..]),
+            (&self.frames, &["in", "out"]),
+            (&self.marks, &["played", "flushed", "stale", "disbelieved", "lapsed"]),
+            (&self.refused, &REFUSALS),
+        ] {
+            for kind in kinds {
+                drop(family.get_or_create(&Label { kind }));
+            }
+        }
+    }
+
     /// All of it in the text format of OpenMetrics.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -115,8 +135,9 @@ impl Meter {
         text
     }
 
-    /// Counts a request that was refused; `kind` is one of a few fixed words.
+    /// Counts a request that was refused; `kind` is one of [`REFUSALS`].
     pub fn refused(&self, kind: &'static str) {
+        debug_assert!(REFUSALS.contains(&kind), "a refusal without a name");
         self.refused.get_or_create(&Label { kind }).inc();
     }
 
@@ -127,13 +148,7 @@ impl Meter {
     }
 
     pub(super) fn call_ended(&self, reason: EndReason) {
-        let kind = match reason {
-            EndReason::CarrierStopped => "carrier_stopped",
-            EndReason::CarrierLost => "carrier_lost",
-            EndReason::HungUp => "hung_up",
-            EndReason::SpeechFailed => "speech_failed",
-        };
-        self.ended.get_or_create(&Label { kind }).inc();
+        self.ended.get_or_create(&Label { kind: end_name(reason) }).inc();
     }
 
     pub(super) fn panicked(&self) {
@@ -176,6 +191,16 @@ impl Meter {
         self.reconnects.inc_by(after.reconnects - before.reconnects);
         self.retries.inc_by(after.retries - before.retries);
         self.failures.inc_by(after.speech_failures - before.speech_failures);
+    }
+}
+
+/// Name of an end in metrics, events and logs.
+pub const fn end_name(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::CarrierStopped => "carrier_stopped",
+        EndReason::CarrierLost => "carrier_lost",
+        EndReason::HungUp => "hung_up",
+        EndReason::SpeechFailed => "speech_failed",
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::audio::vad;
-use crate::call::action::{AgentReport, Cause, EndReason, Flow, Heard};
+use crate::call::action::{AgentReport, Cause, Flow, Heard};
+use crate::driver::meter::end_name;
 use crate::ids::{CallTime, TurnId};
 
 /// Turns that are remembered.
@@ -168,7 +169,7 @@ impl Board {
             AgentReport::Draining => What::Draining,
             AgentReport::Ended(reason) => {
                 self.is_over = true;
-                What::Ended { reason: reason_name(*reason) }
+                What::Ended { reason: end_name(*reason) }
             }
         };
         Some(CallEvent::new(at, what))
@@ -237,16 +238,6 @@ impl Board {
             view.is_held &= outcome.is_none();
         }
         (heard.text.clone(), heard_ms)
-    }
-}
-
-/// Name of an end in events and logs.
-pub(super) const fn reason_name(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::CarrierStopped => "carrier_stopped",
-        EndReason::CarrierLost => "carrier_lost",
-        EndReason::HungUp => "hung_up",
-        EndReason::SpeechFailed => "speech_failed",
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, CallEvent, TurnView, reason_name};
+use super::board::{Board, CallEvent, TurnView};
 use super::node::{AgentSettings, Node, lock};
 use super::twilio::token::random_bytes;
 use crate::agent::script;
@@ -16,6 +16,7 @@ use crate::call::action::AgentReport;
 use crate::call::event::{AgentEvent, Say, Start};
 use crate::dialect::CarrierDialect;
 use crate::driver::inbox::CallOver;
+use crate::driver::meter::end_name;
 use crate::driver::{CallPort, CallSetup, Frame, Input, inbox, run_call};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
 
@@ -219,6 +220,6 @@ pub(super) async fn run<R, W>(
     };
     let (reason, ()) = tokio::join!(Box::pin(call), agent);
     drop(listed);
-    tracing::info!(reason = reason_name(reason), seconds = live.seconds(), "the call is over");
+    tracing::info!(reason = end_name(reason), seconds = live.seconds(), "the call is over");
     drop(limits.seat);
 }
