@@ -26,6 +26,9 @@ use crate::ids::TurnId;
 pub(super) const HEARD_LIMIT: Duration = Duration::from_secs(600);
 /// How long a JSON body may take to arrive.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// A sentence at the end of what a text stream has brought is spoken after so long: before, it may still go on, as in
+/// "version 3." and "1".
+const QUIET: Duration = Duration::from_millis(400);
 /// A text stream that brings nothing for so long is over. The core has finished its turn by then.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// A text stream is given to the call in pieces of at most this size, some 16 s of speech, with a look at how much is
@@ -101,17 +104,23 @@ async fn say_stream(live: &LiveCall, order: Order, body: Body) -> Result<TurnId,
     let turn = turn_of(live, order.turn)?;
     let mut open = OpenTurn { live, turn, order, is_open: true };
     let mut stream = body.into_data_stream();
-    let (mut carry, mut unchecked) = (Vec::new(), 0);
+    let (mut carry, mut unchecked, mut is_sentence) = (Vec::new(), 0, false);
     loop {
+        let limit = if is_sentence { QUIET } else { IDLE_LIMIT };
         let chunk = tokio::select! {
             biased;
             dropped = live.until(turn, over) => return Err(dropped_error(dropped)),
-            chunk = timeout(IDLE_LIMIT, stream.next()) => chunk,
+            chunk = timeout(limit, stream.next()) => chunk,
         };
+        if chunk.is_err() && std::mem::take(&mut is_sentence) {
+            live.tell(Say { flush: true, ..open.piece(String::new(), false) }).await?;
+            continue;
+        }
         // A client that goes away in the middle, or says nothing more, has said what it said.
         let Ok(Some(Ok(chunk))) = chunk else { break };
         carry.extend_from_slice(&chunk);
         let text = take_text(&mut carry);
+        is_sentence = is_sentence_end(&text).unwrap_or(is_sentence);
         for piece in pieces(&text) {
             open.say(piece).await?;
             unchecked += piece.len();
@@ -182,6 +191,16 @@ fn over(view: Option<&TurnView>) -> Option<TurnView> {
 
 fn dropped_error(view: Option<TurnView>) -> ApiError {
     view.map_or(ApiError::Over(CallOver), |view| ApiError::TurnOver(Box::new(view)))
+}
+
+/// Whether text ends where a sentence may; `None` if it says nothing about that.
+fn is_sentence_end(text: &str) -> Option<bool> {
+    let is_closing = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ')' | ']' | '”' | '’' | '»');
+    if text.ends_with('\n') {
+        return Some(true);
+    }
+    let last = text.trim_end_matches(is_closing).chars().next_back()?;
+    Some(matches!(last, '.' | '!' | '?' | '…' | '。' | '！' | '？'))
 }
 
 /// Cuts text behind white space, or where it must be, into pieces that are not too long.
@@ -263,6 +282,19 @@ mod tests {
             assert_eq!((said.as_str(), bytes.len()), (text, 0), "cut at {cut}");
         }
         assert_eq!(take_text(&mut vec![0xFF, b'a']), "\u{FFFD}a");
+    }
+
+    #[test]
+    fn a_sentence_may_be_over_or_not() {
+        for text in ["One moment.", "One moment. ", "Really?\" ", "你好。", "a line\n", "\n"] {
+            assert_eq!(is_sentence_end(text), Some(true), "{text:?}");
+        }
+        for text in ["One mom", "One moment, ", "3.1"] {
+            assert_eq!(is_sentence_end(text), Some(false), "{text:?}");
+        }
+        for text in ["", " ", "\" "] {
+            assert_eq!(is_sentence_end(text), None, "{text:?}");
+        }
     }
 
     #[test]
