@@ -1,5 +1,6 @@
 //! The two pumps of the carrier's socket.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,10 +85,14 @@ pub(super) async fn write<W: Sink<Frame> + Unpin>(mut writer: W, mut outbox: Pen
 
 async fn write_all<W: Sink<Frame> + Unpin>(writer: &mut W, first: String, outbox: &mut Pending) -> Option<()> {
     in_time(writer.feed(Frame::Text(first))).await?;
-    while let Ok(next) = outbox.next_now() {
-        in_time(writer.feed(Frame::Text(next))).await?;
+    loop {
+        // Room comes first: a message that has left the outbox cannot be overtaken by `clear` any more.
+        in_time(poll_fn(|cx| writer.poll_ready_unpin(cx))).await?;
+        match outbox.next_now() {
+            Some(next) => writer.start_send_unpin(Frame::Text(next)).ok()?,
+            None => return in_time(writer.flush()).await,
+        }
     }
-    in_time(writer.flush()).await
 }
 
 /// `None` if it failed or took too long.

@@ -125,9 +125,12 @@ fn refusal_of(error: &WsError) -> Refusal {
         None
     };
     match tls {
-        Some(TlsFault::InvalidCertificate(CertificateError::UnknownIssuer)) => Refusal::Untrusted(
-            "the server's certificate is from an unknown authority; name its certificate in ca_file".to_owned(),
-        ),
+        // A bad signature is what an authority of the right name with another key looks like.
+        Some(TlsFault::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+            Refusal::Untrusted(
+                "the server's certificate is from an unknown authority; name its certificate in ca_file".to_owned(),
+            )
+        }
         Some(TlsFault::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => Refusal::Untrusted("the server's certificate is for another host name than the URL's".to_owned()),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
 use crate::call::action::CarrierCommand;
@@ -130,11 +130,11 @@ impl Pending {
     }
 
     /// The next message if one waits.
-    pub(super) fn next_now(&mut self) -> Result<String, TryRecvError> {
+    pub(super) fn next_now(&mut self) -> Option<String> {
         loop {
-            let outgoing = self.receiver.try_recv()?;
+            let outgoing = self.receiver.try_recv().ok()?;
             if self.is_current(&outgoing) {
-                return Ok(outgoing.text);
+                return Some(outgoing.text);
             }
         }
     }
@@ -158,7 +158,7 @@ mod tests {
     const CLEAR: CarrierCommand = CarrierCommand::Clear { held: Duration::ZERO };
 
     fn taken(pending: &mut Pending) -> Vec<String> {
-        std::iter::from_fn(|| pending.next_now().ok()).collect()
+        std::iter::from_fn(|| pending.next_now()).collect()
     }
 
     #[tokio::test(start_paused = true)]

@@ -49,6 +49,26 @@ impl Api {
         stream
     }
 
+    /// Sends a body letter by letter, each in a packet of its own as far as the system lets it be.
+    pub(crate) async fn stream(self, path: &str, text: &str) -> Value {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\
+             connection: close\r\n\r\n",
+            self.address
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for letter in text.chars() {
+            stream.write_all(format!("{:x}\r\n{letter}\r\n", letter.len_utf8()).as_bytes()).await.unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(ANSWER_MAX, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
     /// Watches a call, as soon as there is one of this name.
     pub(crate) async fn watch(self, call: &str, tasks: &mut JoinSet<()>) -> Events {
         let path = format!("/v1/calls/{call}/events");

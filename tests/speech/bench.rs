@@ -70,6 +70,26 @@ impl Bench {
         Bench::start(&toml, journal, servers, stop).await
     }
 
+    /// A gateway that speaks with the local voice.
+    pub(crate) async fn local(toml: &str) -> Bench {
+        // Nobody calls this vendor, which its journal proves.
+        let journal = cartesia::Server::bind(ANY, vendor(&[])).await.unwrap().journal();
+        let toml = format!("speech.provider = \"local\"\nagent.kind = \"api\"\n{toml}");
+        Bench::start(&toml, journal, JoinSet::new(), CancellationToken::new()).await
+    }
+
+    /// A gateway that speaks through `vendor`, with an agent that follows a script.
+    pub(crate) async fn scripted(vendor: cartesia::Settings, toml: &str) -> Bench {
+        let vendor = cartesia::Server::bind(ANY, vendor).await.unwrap();
+        let stop = CancellationToken::new();
+        let (journal, url, mut servers) = (vendor.journal(), vendor.url(), JoinSet::new());
+        servers.spawn(vendor.run(stop.clone()));
+        let toml = format!(
+            "speech.provider = \"cartesia\"\nspeech.cartesia.url = \"{url}\"\nspeech.cartesia.api_key = \"k\"\n{toml}"
+        );
+        Bench::start(&toml, journal, servers, stop).await
+    }
+
     async fn start(toml: &str, journal: Journal, mut servers: JoinSet<()>, stop: CancellationToken) -> Bench {
         let input = Input { file: Some(("test.toml".to_owned(), toml.to_owned())), ..Input::default() };
         let loaded = load(&input).unwrap_or_else(|problems| panic!("{problems}"));
@@ -169,6 +189,26 @@ impl Call {
         let (status, view) = self.api.ask("POST", &path, Some(json!({ "text": text }))).await;
         assert_eq!(status, 200, "{view}");
         Spoken { from, to: self.now(), view }
+    }
+
+    /// Says a turn token by token.
+    pub(crate) async fn say_tokens(&self, tokens: &[&str]) -> u64 {
+        let last = tokens.len() - 1;
+        let mut turn = None;
+        for (index, token) in tokens.iter().enumerate() {
+            let mut body = json!({ "text": token, "last": index == last });
+            if let Some(turn) = turn {
+                body["turn"] = json!(turn);
+            }
+            turn = Some(self.say(body).await);
+        }
+        turn.unwrap()
+    }
+
+    /// Says a turn as a stream of text, one letter at a time.
+    pub(crate) async fn stream(&self, text: &str) -> u64 {
+        let answer = self.api.stream(&format!("/v1/calls/{CALL}/say"), text).await;
+        answer["turn"].as_u64().unwrap()
     }
 
     /// Waits for a turn to end; its last event.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Scenarios at one time. They wait most of the time; more would make a small machine late.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 16;
 
 /// Longest time for a scenario.
 const SCENARIO_MAX: Duration = Duration::from_secs(150);
