@@ -12,6 +12,9 @@ use crate::wire::twilio::{Inbound, MarkName, Outbound, Payload, Start as WireSta
 /// Twilio says nothing about frames; 20 ms is what it sends, and what it plays best.
 const FRAME_MS: u32 = 20;
 
+/// The keys that a telephone can send.
+const KEYS: &str = "0123456789*#ABCD";
+
 /// One stream's codec. It learns the stream's name from `start`.
 #[derive(Debug, Default)]
 pub struct Twilio {
@@ -54,7 +57,7 @@ impl Twilio {
                 let dtmf = message.dtmf?;
                 let mut chars = dtmf.digit.chars();
                 match (chars.next(), chars.next()) {
-                    (Some(digit), None) => Some(CarrierEvent::Digit(digit)),
+                    (Some(digit), None) if KEYS.contains(digit) => Some(CarrierEvent::Digit(digit)),
                     (Some(_) | None, _) => None,
                 }
             }
@@ -182,6 +185,7 @@ mod tests {
             r#"{"event":"mark"}"#,
             r#"{"event":"dtmf","dtmf":{"digit":""}}"#,
             r#"{"event":"dtmf","dtmf":{"digit":"12"}}"#,
+            r#"{"event":"dtmf","dtmf":{"digit":"x"}}"#,
             r#"{"event":"start","start":{"streamSid":"","callSid":"CA2"}}"#,
             r#"{"event":"brand-new"}"#,
         ] {
