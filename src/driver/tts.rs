@@ -275,3 +275,30 @@ fn voice_of(command: &TtsCommand) -> VoiceIndex {
         TtsCommand::Speak { on, .. } | TtsCommand::Flush { on } | TtsCommand::Finish { on } => on.voice,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ContextId, TurnId};
+
+    #[tokio::test]
+    async fn the_last_words_of_a_dropped_link_are_not_its_successors() {
+        let (inbox, _held) = mpsc::channel(8);
+        let pool = voice::Pool::new(voice::Settings::default());
+        let (mut links, mut tasks) = (Links::new(vec![VoiceLink::Local(pool)], inbox), JoinSet::new());
+        let done = || Body::Voice(TtsEvent::Done { context: ContextId { turn: TurnId(1), serial: 1 } });
+        assert_eq!(links.decode(0, 0, done()), None);
+        links.tell(TtsCommand::Dial { voice: 0 }, &mut tasks);
+        assert!(links.decode(0, 1, done()).is_some());
+        links.tell(TtsCommand::HangUp { voice: 0 }, &mut tasks);
+        assert_eq!(links.decode(0, 1, done()), None);
+        links.tell(TtsCommand::Dial { voice: 0 }, &mut tasks);
+        assert_eq!(links.decode(0, 1, done()), None);
+        assert!(links.decode(0, 2, done()).is_some());
+        // The end of a link is told once.
+        let closed = || Body::Closed { code: Some(1011), reason: String::new() };
+        assert!(matches!(links.decode(0, 2, closed()), Some(TtsEvent::Down { .. })));
+        assert_eq!(links.decode(0, 2, closed()), None);
+        while tasks.join_next().await.is_some() {}
+    }
+}

@@ -187,6 +187,16 @@ fn refusals_and_limits_end_in_speech() {
             heard.check_turn(&heard.last, Who::Vendor);
             assert_eq!(heard.journal.counts().handshakes, 1, "a refused context is no reason to dial");
         }),
+        scenario("429 in the stream until the last try", || async {
+            let heard = three_turns(vendor(&["limited:3"]), "").await;
+            heard.check_turn(&heard.first, Who::Vendor);
+            heard.check_turn(&heard.last, Who::Vendor);
+        }),
+        scenario("a handshake that is never answered", || async {
+            let heard = three_turns(vendor(&["handshake-slow=8000"]), "").await;
+            heard.check_turn(&heard.first, Who::Fallback);
+            heard.check_turn(&heard.last, Who::Fallback);
+        }),
         scenario("an old error shape", || async {
             let toml = "speech.cartesia.version = \"2025-04-16\"";
             let heard = three_turns(vendor(&["limited:1", "error-500:1"]), toml).await;

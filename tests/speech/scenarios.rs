@@ -37,8 +37,11 @@ pub(crate) fn alone<F: Future<Output = ()>>(work: F) {
     runtime.shutdown_timeout(Duration::from_secs(2));
 }
 
-/// Runs all and names those that failed.
-pub(crate) fn run_all(scenarios: Vec<Scenario>) {
+/// Runs all, or those whose name the variable `SCENARIO` is a part of, and names those that failed.
+pub(crate) fn run_all(mut scenarios: Vec<Scenario>) {
+    if let Ok(part) = std::env::var("SCENARIO") {
+        scenarios.retain(|scenario| scenario.name.contains(&part));
+    }
     let count = scenarios.len();
     let waiting = Mutex::new(VecDeque::from(scenarios));
     let failed = Mutex::new(Vec::new());
