@@ -68,6 +68,14 @@ impl MediaFormat {
         self.frame_samples() * self.encoding.sample_bytes()
     }
 
+    /// Whether it is one that streams can have: a rate of [`MediaFormat::RATES`], and frames of 10 to 200 ms that are whole
+    /// samples. Only with such a format do the other methods make sense.
+    pub fn is_sound(self) -> bool {
+        Self::RATES.contains(&self.rate)
+            && (10..=200).contains(&self.frame_ms)
+            && (self.rate * self.frame_ms).is_multiple_of(1_000)
+    }
+
     /// How long `samples` samples last.
     pub fn duration_of(self, samples: u64) -> Duration {
         Duration::from_micros(samples.saturating_mul(1_000_000) / u64::from(self.rate))
@@ -97,6 +105,17 @@ mod tests {
         assert_eq!(format(Encoding::PcmS16Le, 16_000, 20), 640);
         assert_eq!(format(Encoding::PcmS16Le, 8_000, 100), 1_600);
         assert_eq!(format(Encoding::Alaw, 8_000, 20), 160);
+    }
+
+    #[test]
+    fn a_format_that_no_stream_can_have_is_told_apart() {
+        let format = |rate, frame_ms| MediaFormat { encoding: Encoding::Mulaw, rate, frame_ms };
+        assert!(format(8_000, 20).is_sound() && format(22_050, 20).is_sound() && format(48_000, 200).is_sound());
+        for (rate, frame_ms) in
+            [(0, 20), (8_001, 20), (8_000, 0), (8_000, 5), (8_000, 201), (22_050, 10), (8_000, u32::MAX)]
+        {
+            assert!(!format(rate, frame_ms).is_sound(), "{rate} Hz, {frame_ms} ms");
+        }
     }
 
     #[test]

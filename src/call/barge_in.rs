@@ -1,10 +1,11 @@
 //! Barge-in: what may be cut off by what, and the one step in which it happens.
 
-use super::action::{Action, AgentReport, CarrierCommand, Cause, TtsCommand};
+use super::Call;
+use super::action::{Action, AgentReport, CarrierCommand, Cause, EndReason, TtsCommand};
 use super::contexts::State;
-use super::settings::Interruptible;
+use super::marks::Cut;
+use super::settings::{Interruptible, OnFailure};
 use super::turn::Turn;
-use super::{Call, OVER_MAX};
 use crate::ids::CallTime;
 
 impl Interruptible {
@@ -22,8 +23,7 @@ impl Call {
     /// The caller spoke, pressed a key, or the agent asked for silence. If that may cut off the turn that is being heard:
     /// `clear`, cancel, report, in this order. Queued turns that it may cut off are dropped with it, others live on.
     pub(super) fn interrupt(&mut self, now: CallTime, cause: Cause) {
-        // A turn exists from its first text on: stopping it before its first sound is an interruption too.
-        if !self.turns.front().is_some_and(|turn| turn.interruptible.allows(cause)) {
+        if !self.may_interrupt(now, cause) {
             return;
         }
         self.stats.barge_ins += 1;
@@ -34,9 +34,23 @@ impl Call {
         for turn in &dropped {
             self.cancel_contexts(turn);
         }
+        let failed = dropped.iter().any(|turn| turn.failed.is_some());
         for turn in dropped {
             self.report_dropped(&turn, heard, cause);
             self.recycle(turn);
+        }
+        if failed && self.settings.on_failure == OnFailure::Close {
+            self.finish(now, EndReason::SpeechFailed);
+        }
+    }
+
+    /// Whether `cause` may cut off what is heard now. A turn exists from its first text on: stopping it before its first
+    /// sound is an interruption too. A carrier whose marks are dead may still play a turn that counts as over.
+    fn may_interrupt(&self, now: CallTime, cause: Cause) -> bool {
+        match (self.turns.front(), &self.line) {
+            (Some(turn), _) => turn.interruptible.allows(cause),
+            (None, Some(line)) => line.tail.allows(cause) && line.ledger.may_hold(now),
+            (None, None) => false,
         }
     }
 
@@ -49,22 +63,39 @@ impl Call {
         if !line.ledger.may_hold(now) {
             return line.ledger.heard(now);
         }
-        let cut = line.ledger.cut_epoch(now);
-        let returned = line.playout.take_back(cut.heard);
-        line.pacing.stop();
-        line.quiet_since = now;
-        for context in self.turns.iter_mut().flat_map(|turn| &mut turn.contexts) {
-            let samples = returned.iter().find(|(id, _)| *id == context.id).map_or(0, |(_, samples)| *samples);
-            context.on_cut(samples);
+        let cut = self.cut_epoch(now);
+        if let Some(line) = &mut self.line {
+            let lives_on = |id| self.turns.iter().any(|turn| turn.id == id);
+            let returned = line.playout.take_back(now, cut.heard, lives_on);
+            line.pacing.stop();
+            line.quiet_since = now;
+            for context in self.turns.iter_mut().flat_map(|turn| &mut turn.contexts) {
+                let samples = returned.iter().find(|(id, _)| *id == context.id).map_or(0, |(_, samples)| *samples);
+                context.on_cut(samples);
+            }
         }
         self.stats.clears += 1;
-        self.stats.marks_flushed += cut.marks;
-        // Frames that the driver has not fetched yet must not follow the `clear`.
-        self.actions.retain(|action| {
-            !matches!(action, Action::Carrier(CarrierCommand::Media { .. } | CarrierCommand::Mark(_)))
-        });
         self.tell_carrier(CarrierCommand::Clear { held: cut.held });
         cut.heard
+    }
+
+    /// Freezes what was heard. Frames and marks that the driver has not fetched yet are withdrawn: they must not follow a
+    /// `clear`, and nobody heard them.
+    pub(super) fn cut_epoch(&mut self, now: CallTime) -> Cut {
+        let Some(line) = &mut self.line else { return Cut::default() };
+        let mut withdrawn = 0;
+        self.actions.retain(|action| match action {
+            Action::Carrier(CarrierCommand::Media { frame, .. }) => {
+                withdrawn += line.format.samples_of(frame.len());
+                self.stats.frames_withdrawn += 1;
+                false
+            }
+            Action::Carrier(CarrierCommand::Mark(_)) => false,
+            Action::Carrier(CarrierCommand::Clear { .. }) | Action::Tts(_) | Action::Agent(_) | Action::End(_) => true,
+        });
+        let cut = line.ledger.cut_epoch(now, withdrawn);
+        self.stats.marks_flushed += cut.marks;
+        cut
     }
 
     fn cancel_contexts(&mut self, turn: &Turn) {
@@ -82,9 +113,6 @@ impl Call {
     /// Takes what a finished turn borrowed, and remembers that it is over.
     pub(super) fn recycle(&mut self, mut turn: Turn) {
         self.converters.extend(turn.contexts.iter_mut().filter_map(super::contexts::Context::abandon));
-        self.over.push_back(turn.id);
-        if self.over.len() > OVER_MAX {
-            self.over.pop_front();
-        }
+        self.over.insert(turn.id);
     }
 }

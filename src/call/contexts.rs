@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::action::{Heard, Place};
 use super::event::{Delivery, VoiceIndex};
-use super::heard::{Resume, Transcript};
+use super::heard::Transcript;
 use super::settings::{Buffering, Limits};
 use super::text;
 use crate::audio::{Converter, MediaFormat, SourceFormat};
@@ -42,6 +42,23 @@ pub(super) enum Overdue {
     Stalled,
 }
 
+/// What is left of a context that broke off.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// Text that was not spoken and has to be.
+    pub(super) text: String,
+    /// Text that is neither spoken nor worth going back for.
+    pub(super) skipped: String,
+    /// Some of its text was spoken.
+    pub(super) made_progress: bool,
+    /// Its last frames.
+    pub(super) audio: Bytes,
+    /// How many samples of what is queued, last frames included, are worth playing.
+    pub(super) keep: u64,
+    /// The converter, for the next context.
+    pub(super) converter: Option<Converter>,
+}
+
 /// One context of a turn.
 #[derive(Debug)]
 pub(super) struct Context {
@@ -63,10 +80,14 @@ pub(super) struct Context {
     opened: CallTime,
     first_byte: Option<Duration>,
     last_chunk: Option<CallTime>,
-    /// From when on the vendor is bound to send audio; `None` while it owes none.
+    /// When its vendor last sent anything for it.
+    last_sign: Option<CallTime>,
+    /// From when on the vendor is bound to send audio, if its text was not all spoken since.
     owed_since: Option<CallTime>,
     /// Length of the text when the last chunk came.
     text_at_chunk: usize,
+    /// Length of the audio when the last text was given.
+    received_us_at_text: u64,
     /// Samples heard in epochs that a `clear` ended.
     heard_before: u64,
     /// Ledger position of its first sample in this epoch.
@@ -75,6 +96,8 @@ pub(super) struct Context {
     sent: u64,
     /// Samples queued or sent in its whole life.
     made: u64,
+    /// It broke off, and how much of its text was spoken is a guess.
+    is_guess: bool,
 }
 
 impl Context {
@@ -94,12 +117,15 @@ impl Context {
             opened: now,
             first_byte: None,
             last_chunk: None,
+            last_sign: None,
             owed_since: None,
             text_at_chunk: 0,
+            received_us_at_text: 0,
             heard_before: 0,
             start: None,
             sent: 0,
             made: 0,
+            is_guess: false,
         }
     }
 
@@ -114,7 +140,8 @@ impl Context {
     }
 
     /// Adds timed words.
-    pub(super) fn push_words(&mut self, words: &[super::event::TimedWord]) {
+    pub(super) fn push_words(&mut self, now: CallTime, words: &[super::event::TimedWord]) {
+        self.last_sign = Some(now);
         self.transcript.push_words(words);
     }
 
@@ -125,41 +152,46 @@ impl Context {
 
     /// Adds text that is not worth a sound.
     pub(super) fn pass_text(&mut self, piece: &str) {
+        let is_answered = self.text_at_chunk == self.transcript.text().len();
         self.transcript.push_text(piece);
+        if is_answered {
+            self.text_at_chunk = self.transcript.text().len();
+        }
     }
 
     /// Counts `piece` as given to the vendor.
     pub(super) fn on_text(&mut self, now: CallTime, piece: &str, buffering: Buffering) {
-        self.transcript.push_text(piece);
-        if text::is_speakable(piece) {
+        if !text::is_speakable(piece) {
+            self.pass_text(piece);
+        } else {
             let due = match buffering {
                 Buffering::Gateway => now,
                 Buffering::Vendor { max_delay } => now + max_delay,
             };
-            self.owed_since = Some(self.owed_since.map_or(due, |since| since.min(due)));
+            self.owed_since = Some(self.owed_since().map_or(due, |since| since.min(due)));
+            self.received_us_at_text = self.received_us();
+            self.transcript.push_text(piece);
         }
     }
 
     /// The vendor was told to speak what it holds.
     pub(super) fn on_flush(&mut self, now: CallTime) {
-        self.owed_since = self.owed_since.map(|since| since.min(now));
+        self.owed_since = self.owed_since().map(|since| since.min(now));
     }
 
     /// The vendor was told that no more text comes.
     pub(super) fn on_finish(&mut self, now: CallTime) {
+        self.owed_since = Some(self.owed_since().map_or(now, |since| since.min(now)));
         self.state = State::Finishing;
-        self.owed_since = Some(self.owed_since.map_or(now, |since| since.min(now)));
     }
 
     /// Takes a chunk; the whole frames that are ready.
     pub(super) fn on_audio(&mut self, now: CallTime, audio: &[u8]) -> Bytes {
         self.first_byte.get_or_insert(now.since(self.opened));
         self.last_chunk = Some(now);
+        self.last_sign = Some(now);
         self.received_bytes += audio.len() as u64;
         self.text_at_chunk = self.transcript.text().len();
-        if self.state == State::Open && (!self.transcript.is_timed() || self.transcript.is_proved(self.received_us())) {
-            self.owed_since = None;
-        }
         let frames = self.converter.as_mut().map(|converter| converter.push(audio)).unwrap_or_default();
         self.made += self.format.samples_of(frames.len());
         frames
@@ -186,14 +218,35 @@ impl Context {
         converter
     }
 
+    /// Whether its vendor's word that all was sent must be wrong: no audio came, or less than the word times say, or its
+    /// end was not asked for and text is missing.
+    pub(super) fn ends_early(&self) -> bool {
+        let is_silent = !self.has_audio() && text::is_speakable(self.transcript.text());
+        let is_cut = self.state == State::Open && self.owed_since().is_some();
+        is_silent || is_cut || self.transcript.lacks_audio(self.received_us())
+    }
+
     /// Whether any audio came.
     pub(super) fn has_audio(&self) -> bool {
         self.received_bytes > 0
     }
 
-    /// From when on the vendor has been bound to send audio that did not come.
+    /// From when on the vendor has been bound to send audio that did not come. An open context whose text was all spoken
+    /// owes nothing until it is given more.
     pub(super) fn owed_since(&self) -> Option<CallTime> {
-        self.owed_since.map(|since| self.last_chunk.map_or(since, |last| last.max(since)))
+        let since = self.owed_since?;
+        let is_settled = self.state == State::Open && self.overdue() == Overdue::Over;
+        (!is_settled).then(|| self.last_sign.map_or(since, |last| last.max(since)))
+    }
+
+    /// Whether the times of all its words prove that nothing more will come.
+    pub(super) fn is_all_spoken(&self) -> bool {
+        self.transcript.is_all_timed(self.received_us())
+    }
+
+    /// Whether word times and audio prove that all its text was spoken.
+    fn is_proved(&self) -> bool {
+        self.transcript.is_proved(self.received_us(), self.received_us_at_text)
     }
 
     /// Time from its opening to its first audio.
@@ -206,45 +259,48 @@ impl Context {
         let since = self.owed_since()?;
         let limit = match (self.last_chunk, self.overdue()) {
             (None, _) => limits.first_audio,
-            (Some(_), Overdue::Over) => limits.done,
-            (Some(_), Overdue::Stalled) => limits.between_chunks,
+            // Without word times nothing proves that no chunk is missing, so the wait is as long as for one.
+            (Some(_), Overdue::Over) if self.transcript.is_timed() => limits.done,
+            (Some(_), Overdue::Over | Overdue::Stalled) => limits.between_chunks,
         };
         Some(since + limit)
     }
 
+    /// Whether its vendor may be believed that there is nothing more of it to say. Without word times that is only likely.
+    pub(super) fn is_spoken(&self) -> bool {
+        let is_likely = self.state == State::Finishing && self.overdue() == Overdue::Over;
+        self.is_all_spoken() || (!self.transcript.is_timed() && is_likely)
+    }
+
     /// What its silence means.
     pub(super) fn overdue(&self) -> Overdue {
-        let timed = self.transcript.is_proved(self.received_us());
         let all_text_answered = self.text_at_chunk == self.transcript.text().len();
         let plausible = self.received_us() * 2 >= text::spoken_micros(self.transcript.text());
         let untimed = !self.transcript.is_timed() && all_text_answered && plausible;
-        if self.has_audio() && (timed || untimed) { Overdue::Over } else { Overdue::Stalled }
+        if self.has_audio() && (self.is_proved() || untimed) { Overdue::Over } else { Overdue::Stalled }
     }
 
-    /// Microseconds of speech that its text will still bring, roughly.
+    /// Microseconds of speech that its text will still bring, roughly. A context that owes nothing brings nothing, however
+    /// fast its voice speaks: an estimate that stayed above zero would hold text back for ever.
     pub(super) fn unmade_us(&self) -> u64 {
-        match self.state {
-            State::Open | State::Finishing => {
-                text::spoken_micros(self.transcript.text()).saturating_sub(self.received_us())
-            }
-            State::Done => 0,
+        match self.owed_since() {
+            Some(_) => self.transcript.unmade_us(self.received_us()),
+            None => 0,
         }
     }
 
-    /// Where to go on after it broke off.
-    pub(super) fn resume(&self) -> Resume {
-        self.transcript.resume(self.received_us())
-    }
-
-    /// Ends it at `resume`: its text is what was spoken, its audio what is worth playing. The text that is left over, and
-    /// how many samples of what is queued may stay.
-    pub(super) fn break_off(&mut self, resume: Resume) -> (String, u64) {
-        let whole = self.transcript.text().to_owned();
-        let rest = whole.get(resume.at..).unwrap_or_default().to_owned();
+    /// Ends it where its audio ends, in the middle of its text.
+    pub(super) fn break_off(&mut self) -> Rest {
+        let resume = self.transcript.resume(self.received_us());
+        let piece = |from: usize, to: usize| self.transcript.text().get(from..to).unwrap_or_default().to_owned();
+        let (skipped, text) = (piece(resume.spoken, resume.at), piece(resume.at, self.transcript.text().len()));
+        self.is_guess = self.has_audio() && !self.transcript.is_timed();
         self.transcript.truncate(resume.spoken);
-        let keep = self.format.samples_in(Duration::from_micros(resume.keep_us)).max(self.heard_before + self.sent);
-        let queued_keep = keep - self.heard_before - self.sent;
-        (rest, queued_keep)
+        // What the converter holds belongs to the last word that counts as spoken.
+        let (audio, converter) = self.finish();
+        let sent = self.heard_before + self.sent;
+        let keep = self.format.samples_in(Duration::from_micros(resume.keep_us)).max(sent) - sent;
+        Rest { text, skipped, made_progress: resume.at > 0, audio, keep, converter }
     }
 
     /// Counts samples that were dropped from the queue.
@@ -282,7 +338,8 @@ impl Context {
         let is_whole = self.state == State::Done && samples >= self.made;
         let total = (self.state == State::Done).then(|| micros(self.format.duration_of(self.made)));
         let text = if is_whole { self.transcript.text() } else { self.transcript.heard(micros(played), total) };
-        Heard { text: text.to_owned(), played, estimated: !is_whole && !self.transcript.is_timed() && samples > 0 }
+        let is_reckoned = !is_whole && !self.transcript.is_timed() && samples > 0;
+        Heard { text: text.to_owned(), played, estimated: is_reckoned || self.is_guess }
     }
 
     /// Whether all of its text has been heard.

@@ -55,10 +55,11 @@ impl Transcript {
         self.cursor = self.cursor.min(bytes);
     }
 
-    /// Adds words as they were timed. A word that was not written is passed over.
+    /// Adds words as they were timed. A word that was not written is passed over, and so is one that was told before.
     pub(super) fn push_words(&mut self, words: &[TimedWord]) {
         for word in words {
-            if let Some((text_start, text_end)) = self.find(&word.text) {
+            let is_new = self.words.last().is_none_or(|last| last.end_us < word.end_us);
+            if is_new && let Some((text_start, text_end)) = self.find(&word.text) {
                 self.words.push(Aligned { text_start, text_end, start_us: word.start_us, end_us: word.end_us });
                 self.cursor = text_end;
             }
@@ -70,12 +71,36 @@ impl Transcript {
         !self.words.is_empty()
     }
 
-    /// Whether every word of the text has its time, and audio up to it: `received_us` is what came.
-    pub(super) fn is_proved(&self, received_us: u64) -> bool {
+    /// Whether every word of the text has its time, and audio up to it: `received_us` is what came, `before_us` of it before
+    /// the last of the text was given. A last word that the vendor wrote in another way has no time; it is spoken if there
+    /// is audio for it.
+    pub(super) fn is_proved(&self, received_us: u64, before_us: u64) -> bool {
         let rest = self.text.get(self.cursor..).unwrap_or_default();
-        self.is_timed()
-            && !text::is_speakable(rest)
-            && self.words.iter().all(|word| word.end_us <= received_us + TIMING_SLACK_US)
+        let Some(last) = self.words.last() else { return false };
+        let behind = received_us.saturating_sub(last.end_us.max(before_us));
+        self.is_all_timed(received_us) || (!self.lacks_audio(received_us) && behind * 2 >= text::spoken_micros(rest))
+    }
+
+    /// Whether every word of the text has its time without exception, and audio up to it.
+    pub(super) fn is_all_timed(&self, received_us: u64) -> bool {
+        let rest = self.text.get(self.cursor..).unwrap_or_default();
+        self.is_timed() && !text::is_speakable(rest) && !self.lacks_audio(received_us)
+    }
+
+    /// Whether there are word times beyond the `received_us` of audio that came.
+    pub(super) fn lacks_audio(&self, received_us: u64) -> bool {
+        self.words.last().is_some_and(|last| last.end_us > received_us + TIMING_SLACK_US)
+    }
+
+    /// Microseconds of speech that are still to come when `received_us` of audio came, roughly.
+    pub(super) fn unmade_us(&self, received_us: u64) -> u64 {
+        match self.words.last() {
+            Some(last) => {
+                let rest = self.text.get(self.cursor..).unwrap_or_default();
+                (last.end_us + text::spoken_micros(rest)).saturating_sub(received_us)
+            }
+            None => text::spoken_micros(&self.text).saturating_sub(received_us),
+        }
     }
 
     /// The text whose words had ended after `played_us` of audio. Without times it is reckoned from `total_us`, the
@@ -96,6 +121,11 @@ impl Transcript {
         }
         if !self.is_timed() {
             let spoken = self.with_closing_marks(self.reckon(received_us, None));
+            if spoken == 0 {
+                return Resume { at: 0, spoken: 0, keep_us: 0 };
+            }
+            let rest = self.text.get(spoken..).unwrap_or_default();
+            let spoken = self.text.len() - rest.trim_start().len();
             return Resume { at: text::next_sentence(&self.text, spoken), spoken, keep_us: received_us };
         }
         match self.words.iter().find(|word| word.end_us > received_us) {
@@ -223,7 +253,7 @@ mod tests {
         assert_eq!(transcript.heard(599_999, None), "Well,");
         assert_eq!(transcript.heard(600_000, None), "Well,  hello");
         assert_eq!(transcript.heard(2_000_000, None), "Well,  hello \"World\".");
-        assert!(!transcript.is_proved(2_000_000));
+        assert!(!transcript.is_proved(1_000_000, 0));
     }
 
     #[test]
@@ -232,7 +262,14 @@ mod tests {
             timed("It is 5 now.", &[("It", 0, 100), ("is", 100, 200), ("five", 200, 300), ("now", 300, 400)]);
         assert_eq!(transcript.heard(350_000, None), "It is");
         assert_eq!(transcript.heard(400_000, None), "It is 5 now.");
-        assert!(transcript.is_proved(400_000));
+        assert!(transcript.is_proved(400_000, 0));
+        let last = timed("It costs $5.", &[("It", 0, 100), ("costs", 100, 400), ("five dollars", 400, 900)]);
+        assert!(!last.is_proved(420_000, 0));
+        assert!(last.is_proved(900_000, 0) && !last.is_proved(900_000, 800_000));
+        assert_eq!((last.unmade_us(420_000), last.unmade_us(900_000)), (240_000, 0));
+        let twice = timed("so, so it is so", &[("so", 0, 200), ("so", 0, 200), ("so", 250, 400), ("it", 400, 500)]);
+        assert_eq!(twice.heard(240_000, None), "so,");
+        assert_eq!(twice.heard(500_000, None), "so, so it");
         let chinese = timed("你好。再见", &[("你", 0, 100), ("好", 100, 200), ("。", 200, 210), ("再", 300, 400)]);
         assert_eq!(chinese.heard(250_000, None), "你好。");
         let tagged =
@@ -257,6 +294,7 @@ mod tests {
         assert_eq!(transcript.resume(1_000_000), Resume { at: 14, spoken: 14, keep_us: 1_000_000 });
         let mut untimed = Transcript::default();
         untimed.push_text("One two. Three four. Five.");
-        assert_eq!(untimed.resume(4 * text::MICROS_PER_CHAR), Resume { at: 9, spoken: 3, keep_us: 260_000 });
+        assert_eq!(untimed.resume(2 * text::MICROS_PER_CHAR), Resume { at: 0, spoken: 0, keep_us: 0 });
+        assert_eq!(untimed.resume(4 * text::MICROS_PER_CHAR), Resume { at: 9, spoken: 4, keep_us: 260_000 });
     }
 }

@@ -110,6 +110,8 @@ impl Link {
         }
         match fault.kind {
             FaultKind::Fatal => self.state = State::Dead(fault.clone()),
+            // It is not there, so that it cannot go: told twice, or told late.
+            _ if !matches!(self.state, State::Dialling | State::Up) => {}
             FaultKind::Idle if lived.is_some_and(|lived| lived >= self.limits.link_proved) => {
                 self.state = State::Dialling;
                 return Need::Dial;

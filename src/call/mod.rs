@@ -13,6 +13,7 @@ mod marks;
 mod pacing;
 mod playing;
 mod playout;
+mod recovery;
 pub mod settings;
 mod speech;
 pub mod stats;
@@ -23,7 +24,7 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use action::{Action, AgentReport, CarrierCommand, Cause, EndReason, TtsCommand};
@@ -32,7 +33,7 @@ use links::{Link, Need};
 use marks::{Echo, Ledger};
 use pacing::Pacing;
 use playout::Playout;
-use settings::Settings;
+use settings::{Interruptible, Settings};
 use stats::Stats;
 pub use timers::Timer;
 use turn::Turn;
@@ -44,7 +45,7 @@ use crate::ids::{CallTime, TurnId};
 const RETAIN: Duration = Duration::from_secs(2);
 /// Turns that may be live at once; text for more is refused.
 const TURNS_MAX: usize = 64;
-/// Turns that ended lately, so that late text for them is told from a new turn.
+/// Turns that are remembered one by one after their end, so that late text for them is told from a new turn.
 const OVER_MAX: usize = 256;
 
 /// One telephone call.
@@ -60,10 +61,12 @@ pub struct Call {
     /// Live turns in the order in which they are heard.
     turns: VecDeque<Turn>,
     turns_seen: u64,
-    over: VecDeque<TurnId>,
+    over: Over,
     converters: Vec<Converter>,
     /// Since when the caller has heard silence although speech is owed.
     owed_silence: Option<CallTime>,
+    /// Nobody's silence counts before this.
+    patient_until: CallTime,
     end: Option<EndReason>,
 }
 
@@ -78,6 +81,29 @@ struct Line {
     pacing: Pacing,
     /// When the carrier ran dry last.
     quiet_since: CallTime,
+    /// What may cut off what the carrier holds of turns that are over.
+    tail: Interruptible,
+}
+
+/// The turns that are over. A context's name is never used twice, so that a turn can never begin again.
+#[derive(Debug, Default)]
+struct Over {
+    turns: BTreeSet<TurnId>,
+    /// Every turn up to this one is over, unless it is live. Agents count their turns upwards.
+    floor: Option<TurnId>,
+}
+
+impl Over {
+    fn insert(&mut self, turn: TurnId) {
+        self.turns.insert(turn);
+        if self.turns.len() > OVER_MAX {
+            self.floor = self.turns.pop_first().max(self.floor);
+        }
+    }
+
+    fn contains(&self, turn: TurnId) -> bool {
+        self.turns.contains(&turn) || self.floor.is_some_and(|floor| turn <= floor)
+    }
 }
 
 impl Call {
@@ -94,9 +120,10 @@ impl Call {
             detector: None,
             turns: VecDeque::new(),
             turns_seen: 0,
-            over: VecDeque::new(),
+            over: Over::default(),
             converters: Vec::new(),
             owed_silence: None,
+            patient_until: CallTime::ZERO,
             end: None,
         }
     }
@@ -116,12 +143,16 @@ impl Call {
             Event::Wake => {}
             Event::Drain => self.report(AgentReport::Draining),
         }
-        if self.end.is_some() {
-            return;
+        if self.end.is_none() {
+            self.go_on(now);
         }
+    }
+
+    /// Does what the new state allows: text to voices, frames to the carrier, the end of turns that were heard.
+    fn go_on(&mut self, now: CallTime) {
         self.give_text(now);
-        self.release(now, Duration::ZERO);
         self.close_turns(now);
+        self.release(now, Duration::ZERO);
         self.watch_silence(now);
     }
 
@@ -175,6 +206,11 @@ impl Call {
             self.stats.garbage += 1;
             return;
         }
+        let formats = [Some(start.inbound), start.outbound];
+        if !formats.into_iter().flatten().all(MediaFormat::is_sound) {
+            self.stats.garbage += 1;
+            return;
+        }
         self.detector = Some(vad::Detector::new(start.inbound, self.settings.detector));
         let playout = self.settings.playout;
         self.line = start.outbound.map(|format| Line {
@@ -184,6 +220,7 @@ impl Call {
             playout: Playout::new(format, playout.prebuffer, playout.lead + RETAIN),
             pacing: Pacing::new(format.frame(), playout.lead),
             quiet_since: now,
+            tail: self.settings.interruptible,
         });
         self.report(AgentReport::Started);
         if self.line.is_some() {
@@ -230,7 +267,7 @@ impl Call {
             TtsEvent::Audio { context, audio } => self.on_audio(now, context, &audio),
             TtsEvent::Words { context, words } => {
                 match self.live_context(context) {
-                    Some(context) => context.push_words(&words),
+                    Some(context) => context.push_words(now, &words),
                     None => self.stats.late_chunks += 1,
                 }
                 self.heard_on(now, context);
@@ -244,7 +281,7 @@ impl Call {
 
     /// Ends the call: what was heard is frozen, every turn is reported.
     fn finish(&mut self, now: CallTime, reason: EndReason) {
-        let heard = self.line.as_mut().map_or(0, |line| line.ledger.cut_epoch(now).heard);
+        let heard = self.cut_epoch(now).heard;
         while let Some(turn) = self.turns.pop_front() {
             self.report_dropped(&turn, heard, Cause::CallEnded);
         }

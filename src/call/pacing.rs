@@ -72,12 +72,13 @@ impl Pacing {
         if self.burst.as_ref().is_some_and(|burst| burst.in_step) { self.frame } else { Duration::ZERO }
     }
 
-    /// Counts one frame as sent at `now`; how late it was.
-    pub(super) fn sent(&mut self, now: CallTime) -> Duration {
+    /// Counts one frame as sent at `now`; how late it was. A frame that was there only since `ready_since` was not late
+    /// before: its voice was.
+    pub(super) fn sent(&mut self, now: CallTime, ready_since: Option<CallTime>) -> Duration {
         let Some(due) = self.due() else { return Duration::ZERO };
         let Some(burst) = &mut self.burst else { return Duration::ZERO };
         burst.next += 1;
-        now.since(due.max(burst.began))
+        now.since(due.max(burst.began).max(ready_since.unwrap_or_default()))
     }
 
     /// Moves the schedule if it is so far behind `now` that catching up would flood the carrier. Whether it did.
@@ -127,7 +128,7 @@ mod tests {
     fn release(pacing: &mut Pacing, now: CallTime, ahead: Duration) -> u32 {
         let mut released = 0;
         while pacing.due().is_some_and(|due| due <= now + ahead) {
-            pacing.sent(now);
+            pacing.sent(now, None);
             released += 1;
         }
         released
@@ -137,7 +138,7 @@ mod tests {
     fn a_burst_sends_its_lead_at_once_and_is_not_late() {
         let mut pacing = Pacing::new(FRAME, LEAD);
         pacing.start(at(1_000));
-        assert_eq!(pacing.sent(at(1_000)), Duration::ZERO);
+        assert_eq!(pacing.sent(at(1_000), None), Duration::ZERO);
         assert_eq!(release(&mut pacing, at(1_000), Duration::ZERO), 6);
         assert_eq!(pacing.due(), Some(at(1_020)));
         assert_eq!(pacing.dry_at(), Some(at(1_140)));
@@ -149,9 +150,10 @@ mod tests {
         pacing.start(at(0));
         release(&mut pacing, at(0), Duration::ZERO);
         for n in 1..=500 {
-            assert_eq!(pacing.sent(at(n * 20 + 7)), Duration::from_millis(7));
+            assert_eq!(pacing.sent(at(n * 20 + 7), Some(at(5))), Duration::from_millis(7));
         }
-        assert_eq!(pacing.dry_at(), Some(at(507 * 20)));
+        assert_eq!(pacing.sent(at(501 * 20 + 90), Some(at(501 * 20 + 89))), Duration::from_millis(1));
+        assert_eq!(pacing.dry_at(), Some(at(508 * 20)));
     }
 
     #[test]

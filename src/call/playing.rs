@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::Call;
 use super::action::{AgentReport, CarrierCommand, EndReason};
 use super::contexts::{Author, Context};
 use super::settings::OnFailure;
+use super::turn::Turn;
+use super::{Call, Line};
 use crate::ids::{CallTime, ContextId, TurnId};
 
 /// A mark follows so much audio at the latest.
@@ -14,16 +15,11 @@ const MARK_EVERY: Duration = Duration::from_millis(200);
 impl Call {
     /// Sends every frame that is due by `now + ahead`.
     pub(super) fn release(&mut self, now: CallTime, ahead: Duration) {
+        let turn_max = self.rank_admitted();
         loop {
+            self.retire_lines(now);
             let Some(line) = &mut self.line else { return };
-            while let Some(context) = line.playout.pop_finished() {
-                // Audio may have ended exactly with a frame that was sent before the voice said that it was the last.
-                if line.ledger.unmarked() > 0 {
-                    let mark = line.ledger.mark(now);
-                    self.actions.push_back(super::Action::Carrier(CarrierCommand::Mark(mark)));
-                }
-                debug_assert!(line.playout.front() != Some(context), "a context has one line");
-            }
+            line.playout.admit(turn_max);
             if !line.playout.is_ready(now) {
                 return;
             }
@@ -40,12 +36,37 @@ impl Call {
         }
     }
 
+    /// Rank of the first turn that is not all made: those behind it are heard after it, however long its agent takes.
+    fn rank_admitted(&self) -> u64 {
+        self.turns.iter().find(|turn| !turn.is_made()).map_or(u64::MAX, |turn| turn.rank)
+    }
+
+    /// Takes the lines away that were sent whole, each with a mark behind it.
+    fn retire_lines(&mut self, now: CallTime) {
+        let Some(line) = &mut self.line else { return };
+        let mut is_retired = false;
+        while line.playout.pop_finished().is_some() {
+            is_retired = true;
+        }
+        if is_retired {
+            // Audio may have ended exactly with a frame that was sent before the voice said that it was the last.
+            self.mark_rest(now);
+        }
+    }
+
+    /// Asks for a mark behind what was sent since the last one, if anything was.
+    fn mark_rest(&mut self, now: CallTime) {
+        let Some(line) = self.line.as_mut().filter(|line| line.ledger.unmarked() > 0) else { return };
+        let mark = line.ledger.mark(now);
+        self.tell_carrier(CarrierCommand::Mark(mark));
+    }
+
     fn send_frame(&mut self, now: CallTime) {
         let Some(line) = &mut self.line else { return };
         let position = line.ledger.sent();
         let Some(next) = line.playout.pop(position) else { return };
         let samples = line.format.samples_of(next.frame.len());
-        let late = line.pacing.sent(now);
+        let late = line.pacing.sent(now, next.ready_since);
         line.ledger.on_sent(now, samples);
         let unmarked = line.ledger.unmarked();
         let mark = (next.is_last || line.format.duration_of(unmarked) >= MARK_EVERY).then(|| line.ledger.mark(now));
@@ -75,6 +96,8 @@ impl Call {
         line.playout.run_dry();
         line.pacing.stop();
         line.quiet_since = now;
+        // What was said before a pause is settled in the pause.
+        self.mark_rest(now);
         let Some(turn) = self.turns.front().filter(|turn| turn.begun) else { return };
         let is_owed = turn.retry_at.is_some() || turn.contexts.iter().any(|context| context.owed_since().is_some());
         if is_owed {
@@ -103,12 +126,15 @@ impl Call {
 
     /// Ends the turns that the caller has heard to their end.
     pub(super) fn close_turns(&mut self, now: CallTime) {
-        while self.is_front_heard(now) {
-            let Some(line) = &self.line else { return };
-            let (position, is_estimate) = (line.ledger.heard(now), line.ledger.is_estimate());
-            let Some(turn) = self.turns.pop_front() else { return };
+        loop {
+            self.retire_lines(now);
+            if !self.is_front_heard(now) {
+                return;
+            }
+            let (Some(turn), Some(line)) = (self.turns.pop_front(), &mut self.line) else { return };
+            line.tail = turn.interruptible;
+            let heard = turn.heard(line.ledger.heard(now), line.ledger.is_estimate());
             let failed = turn.failed.is_some();
-            let heard = turn.heard(position, is_estimate);
             self.report(AgentReport::TurnOver { turn: turn.id, heard });
             self.recycle(turn);
             if failed && self.settings.on_failure == OnFailure::Close {
@@ -116,26 +142,24 @@ impl Call {
                 return;
             }
             self.give_text(now);
-            self.release(now, Duration::ZERO);
         }
     }
 
     /// When the turn that is playing will count as heard by the clock alone, if that is what decides.
     pub(super) fn front_heard_at(&self) -> Option<CallTime> {
-        let (turn, line) = (self.turns.front()?, self.line.as_ref()?);
-        if !turn.is_said() || turn.is_synthesising() {
-            return None;
-        }
+        let (turn, line) = self.front_sent()?;
         turn.end().and_then(|end| line.ledger.heard_at(end))
     }
 
     fn is_front_heard(&self, now: CallTime) -> bool {
-        let (Some(turn), Some(line)) = (self.turns.front(), &self.line) else { return false };
-        let has_queue = line.playout.front().is_some_and(|context| context.turn == turn.id);
-        turn.is_said()
-            && !turn.is_synthesising()
-            && !has_queue
-            && turn.end().is_none_or(|end| line.ledger.has_heard(now, end))
+        let Some((turn, line)) = self.front_sent() else { return false };
+        turn.end().is_none_or(|end| line.ledger.has_heard(now, end))
+    }
+
+    /// The turn that is heard first, if all of it was sent.
+    fn front_sent(&self) -> Option<(&Turn, &Line)> {
+        let (turn, line) = (self.turns.front()?, self.line.as_ref()?);
+        (turn.is_made() && !line.playout.has_line(turn.id)).then_some((turn, line))
     }
 
     /// A context that still takes audio.

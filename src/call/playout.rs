@@ -21,7 +21,7 @@ struct Line {
     context: ContextId,
     chunks: VecDeque<Bytes>,
     queued_bytes: usize,
-    /// When audio came while none was queued.
+    /// When audio came while none was queued, or when it was enough to start.
     waiting_since: Option<CallTime>,
     /// No more audio will come.
     complete: bool,
@@ -34,6 +34,7 @@ struct Line {
 struct Retained {
     /// Position of its first sample in the ledger.
     position: u64,
+    rank: Rank,
     context: ContextId,
     frame: Bytes,
 }
@@ -47,6 +48,8 @@ pub(super) struct Next {
     pub(super) frame: Bytes,
     /// It is the last one of its context.
     pub(super) is_last: bool,
+    /// Since when it could have been sent, if it had been due.
+    pub(super) ready_since: Option<CallTime>,
 }
 
 /// The queue of one call. It is bounded by holding text back, never by cutting speech.
@@ -55,31 +58,42 @@ pub(super) struct Playout {
     format: MediaFormat,
     prebuffer: Duration,
     lines: VecDeque<Line>,
+    /// Lines of later turns than this have to wait.
+    turn_max: u64,
     retained: VecDeque<Retained>,
     retain: Duration,
+}
+
+impl Line {
+    fn new(rank: Rank, context: ContextId) -> Self {
+        Line {
+            rank,
+            context,
+            chunks: VecDeque::new(),
+            queued_bytes: 0,
+            waiting_since: None,
+            complete: false,
+            armed: false,
+        }
+    }
 }
 
 impl Playout {
     /// An empty queue for audio of `format`. Frames are kept for `retain` after they were sent, if not proved heard.
     pub(super) fn new(format: MediaFormat, prebuffer: Duration, retain: Duration) -> Self {
-        Playout { format, prebuffer, lines: VecDeque::new(), retained: VecDeque::new(), retain }
+        Playout { format, prebuffer, lines: VecDeque::new(), turn_max: 0, retained: VecDeque::new(), retain }
     }
 
     /// Adds a line for a context at its place in the order.
     pub(super) fn open(&mut self, rank: Rank, context: ContextId) {
         let at = self.lines.partition_point(|line| line.rank < rank);
-        self.lines.insert(
-            at,
-            Line {
-                rank,
-                context,
-                chunks: VecDeque::new(),
-                queued_bytes: 0,
-                waiting_since: None,
-                complete: false,
-                armed: false,
-            },
-        );
+        self.lines.insert(at, Line::new(rank, context));
+    }
+
+    /// Lets the turns of rank `turn_max` and before be sent. Those behind wait, however much of them is there, because
+    /// the turn of that rank is not all made.
+    pub(super) fn admit(&mut self, turn_max: u64) {
+        self.turn_max = turn_max;
     }
 
     /// Appends whole frames to a context's line.
@@ -107,12 +121,12 @@ impl Playout {
         self.lines.remove(at).map_or(0, |line| self.format.samples_of(line.queued_bytes))
     }
 
-    /// Leaves of a context's queued audio only the first `samples` samples, rounded down to whole frames; how many
-    /// samples were dropped.
+    /// Leaves of a context's queued audio only the first `samples` samples, rounded up to whole frames; how many samples
+    /// were dropped.
     pub(super) fn truncate(&mut self, context: ContextId, samples: u64) -> u64 {
         let format = self.format;
         let Some(line) = self.line_mut(context) else { return 0 };
-        let frames = usize::try_from(samples).unwrap_or(usize::MAX) / format.frame_samples().max(1);
+        let frames = usize::try_from(samples).unwrap_or(usize::MAX).div_ceil(format.frame_samples().max(1));
         let keep = frames.saturating_mul(format.frame_bytes()).min(line.queued_bytes);
         let dropped = line.queued_bytes - keep;
         let mut surplus = dropped;
@@ -143,9 +157,9 @@ impl Playout {
         if finished { self.lines.pop_front().map(|line| line.context) } else { None }
     }
 
-    /// Context whose audio comes next, if any is expected.
-    pub(super) fn front(&self) -> Option<ContextId> {
-        self.lines.front().map(|line| line.context)
+    /// Whether there is a line for a turn: audio that is queued, or still to come.
+    pub(super) fn has_line(&self, turn: TurnId) -> bool {
+        self.lines.iter().any(|line| line.context.turn == turn)
     }
 
     /// Whether the next frame is there and may be sent. A line starts when the prebuffer is full, complete, or has
@@ -153,20 +167,25 @@ impl Playout {
     pub(super) fn is_ready(&mut self, now: CallTime) -> bool {
         let prebuffer = self.prebuffer;
         let format = self.format;
-        let Some(line) = self.lines.front_mut() else { return false };
+        let Some(line) = self.front_mut() else { return false };
         if line.chunks.is_empty() {
             return false;
         }
-        line.armed = line.armed
-            || line.complete
-            || format.duration_of(format.samples_of(line.queued_bytes)) >= prebuffer
-            || line.waiting_since.is_some_and(|since| now.since(since) >= PREBUFFER_WAIT);
+        let is_enough = || {
+            line.complete
+                || format.duration_of(format.samples_of(line.queued_bytes)) >= prebuffer
+                || line.waiting_since.is_some_and(|since| now.since(since) >= PREBUFFER_WAIT)
+        };
+        if !line.armed && is_enough() {
+            line.armed = true;
+            line.waiting_since = Some(now);
+        }
         line.armed
     }
 
     /// When the front line may start although its prebuffer is not full.
     pub(super) fn ready_at(&self) -> Option<CallTime> {
-        let line = self.lines.front()?;
+        let line = self.front()?;
         if line.armed || line.complete || line.chunks.is_empty() {
             return None;
         }
@@ -175,7 +194,7 @@ impl Playout {
 
     /// Whether the front line has a frame and has started.
     pub(super) fn is_flowing(&self) -> bool {
-        self.lines.front().is_some_and(|line| line.armed && !line.chunks.is_empty())
+        self.front().is_some_and(|line| line.armed && !line.chunks.is_empty())
     }
 
     /// The carrier has run dry, so the front line's start has to be prepared again.
@@ -188,7 +207,8 @@ impl Playout {
     /// Takes the next frame to be sent at the ledger's `position`.
     pub(super) fn pop(&mut self, position: u64) -> Option<Next> {
         let frame_bytes = self.format.frame_bytes();
-        let line = self.lines.front_mut()?;
+        let line = self.front_mut()?;
+        let (ready_since, rank) = (line.waiting_since, line.rank);
         let chunk = line.chunks.front_mut()?;
         let frame = chunk.split_to(frame_bytes.min(chunk.len()));
         if chunk.is_empty() {
@@ -198,8 +218,8 @@ impl Playout {
         if line.chunks.is_empty() {
             line.waiting_since = None;
         }
-        let next = Next { context: line.context, frame, is_last: line.complete && line.chunks.is_empty() };
-        self.retained.push_back(Retained { position, context: next.context, frame: next.frame.clone() });
+        let next = Next { context: line.context, frame, is_last: line.complete && line.chunks.is_empty(), ready_since };
+        self.retained.push_back(Retained { position, rank, context: next.context, frame: next.frame.clone() });
         Some(next)
     }
 
@@ -213,19 +233,30 @@ impl Playout {
         }
     }
 
-    /// After a `clear`: puts frames of contexts that live on and that were not heard back to the head of their lines,
-    /// and forgets the others. Names each context with the samples that it got back.
-    pub(super) fn take_back(&mut self, heard: u64) -> Vec<(ContextId, u64)> {
+    /// After a `clear` at `now`: puts the frames of turns that live on back to the head of their lines, unless all of a
+    /// frame was heard, and forgets the others. Names each context with the samples that it got back.
+    pub(super) fn take_back(
+        &mut self,
+        now: CallTime,
+        heard: u64,
+        lives_on: impl Fn(TurnId) -> bool,
+    ) -> Vec<(ContextId, u64)> {
         let format = self.format;
         let mut returned: Vec<(ContextId, u64)> = Vec::new();
         while let Some(kept) = self.retained.pop_back() {
             let samples = format.samples_of(kept.frame.len());
-            if kept.position < heard {
+            if kept.position + samples <= heard || !lives_on(kept.context.turn) {
                 continue;
+            }
+            if self.line_mut(kept.context).is_none() {
+                // All of it had been sent, so that its line was gone.
+                self.open(kept.rank, kept.context);
+                self.complete(kept.context);
             }
             let Some(line) = self.line_mut(kept.context) else { continue };
             line.queued_bytes += kept.frame.len();
             line.chunks.push_front(kept.frame);
+            line.waiting_since = Some(now);
             line.armed = false;
             match returned.iter_mut().find(|(context, _)| *context == kept.context) {
                 Some((_, sum)) => *sum += samples,
@@ -233,6 +264,15 @@ impl Playout {
             }
         }
         returned
+    }
+
+    /// The line whose audio comes next, if it may be sent.
+    fn front(&self) -> Option<&Line> {
+        self.lines.front().filter(|line| line.rank.0 <= self.turn_max)
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Line> {
+        self.lines.front_mut().filter(|line| line.rank.0 <= self.turn_max)
     }
 
     fn line_mut(&mut self, context: ContextId) -> Option<&mut Line> {
@@ -253,7 +293,9 @@ mod tests {
     }
 
     fn playout() -> Playout {
-        Playout::new(MediaFormat::TELEPHONE, Duration::from_millis(60), Duration::from_secs(2))
+        let mut playout = Playout::new(MediaFormat::TELEPHONE, Duration::from_millis(60), Duration::from_secs(2));
+        playout.admit(u64::MAX);
+        playout
     }
 
     fn at(ms: u64) -> CallTime {
@@ -297,9 +339,9 @@ mod tests {
         playout.open((1, 1), context(1, 1));
         playout.push(at(0), context(1, 1), frames(1, 2));
         playout.push(at(0), context(1, 1), frames(2, 2));
-        assert_eq!(playout.truncate(context(1, 1), 500), 160);
+        assert_eq!(playout.truncate(context(1, 1), 380), 160);
         assert_eq!(playout.queued(TurnId(1)), Duration::from_millis(60));
-        assert_eq!(playout.truncate(context(1, 1), 100), 480);
+        assert_eq!(playout.truncate(context(1, 1), 0), 480);
         assert_eq!(playout.drop_line(context(1, 1)), 0);
     }
 
@@ -315,10 +357,30 @@ mod tests {
             playout.pop_finished();
             playout.pop(n * 160).unwrap();
         }
-        playout.drop_line(context(1, 1));
-        assert_eq!(playout.take_back(160), [(context(2, 1), 320)]);
+        let second = |turn| turn == TurnId(2);
+        assert_eq!(playout.take_back(at(50), 160, second), [(context(2, 1), 320)]);
         assert_eq!(playout.queued(TurnId(2)), Duration::from_millis(60));
         assert_eq!(playout.pop(640).unwrap().frame[0], 2);
+        // A line that had been sent whole comes back too, and a frame that was half heard is heard again.
+        playout.complete(context(2, 1));
+        playout.pop(800).unwrap();
+        assert!(playout.pop(960).unwrap().is_last);
+        assert_eq!(playout.pop_finished(), Some(context(2, 1)));
+        assert_eq!(playout.take_back(at(90), 700, second), [(context(2, 1), 480)]);
+        assert!(playout.is_ready(at(90)));
+    }
+
+    #[test]
+    fn a_turn_waits_until_the_one_before_it_is_made() {
+        let mut playout = playout();
+        playout.open((2, 1), context(2, 1));
+        playout.push(at(0), context(2, 1), frames(2, 5));
+        playout.admit(1);
+        assert!(!playout.is_ready(at(0)) && !playout.is_flowing() && playout.pop(0).is_none());
+        assert_eq!(playout.ready_at(), None);
+        playout.admit(2);
+        assert!(playout.is_ready(at(500)));
+        assert_eq!(playout.pop(0).unwrap().ready_since, Some(at(500)));
     }
 
     #[test]

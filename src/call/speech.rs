@@ -1,17 +1,16 @@
-//! From text to contexts, from a voice's answers to the playout queue, and what happens when a voice fails.
+//! From text to contexts, and from a voice's answers to the playout queue.
 
 use std::sync::Arc;
 
 use super::action::{Action, AgentReport, Flow, Place, TtsCommand};
-use super::contexts::{Context, Overdue, State};
-use super::event::{Delivery, Fault, FaultKind, Say, VoiceIndex};
-use super::links::{self, Need};
+use super::contexts::Context;
+use super::event::{Delivery, Fault, FaultKind, Say};
+use super::links;
 use super::settings::Voice;
-use super::text;
 use super::turn::{Step, Turn};
 use super::{Call, TURNS_MAX};
 use crate::audio::{Converter, SourceFormat};
-use crate::ids::{CallTime, ContextId, TurnId};
+use crate::ids::{CallTime, ContextId};
 
 /// Turns that are synthesised at once: the one that is heard, and the next.
 const TURNS_AHEAD: usize = 2;
@@ -19,12 +18,12 @@ const TURNS_AHEAD: usize = 2;
 impl Call {
     pub(super) fn on_say(&mut self, now: CallTime, say: Say) {
         let id = say.turn;
-        if self.over.contains(&id) {
+        if self.over.contains(id) {
             return;
         }
         if self.turn_mut(id).is_none() {
             if self.turns.len() >= TURNS_MAX || self.line.is_none() {
-                self.over.push_back(id);
+                self.over.insert(id);
                 let cause = super::Cause::Request;
                 self.report(AgentReport::Interrupted { turn: id, heard: super::action::Heard::default(), cause });
                 return;
@@ -43,43 +42,28 @@ impl Call {
         for index in 0..self.turns.len().min(TURNS_AHEAD) {
             while self.give_step(now, index) {}
         }
-        self.regulate_flow();
+        self.regulate_flow(now);
     }
 
     /// Takes one step with the text of a turn; whether there may be another.
     fn give_step(&mut self, now: CallTime, index: usize) -> bool {
-        let Some(turn) = self.turns.get_mut(index) else { return false };
-        let (id, voice) = (turn.id, turn.voice);
-        let Some(buffering) = self.settings.voices.get(voice).map(|voice| voice.buffering) else { return false };
-        if turn.retry_at.is_some() {
+        if !self.may_give(now, index) {
             return false;
         }
-        match self.links.get(voice).map(|link| link.state().clone()) {
-            Some(links::State::Up) => {}
-            Some(links::State::Dead(fault)) if turn.is_waiting() => {
-                self.give_up(now, id, fault);
-                return false;
-            }
-            Some(links::State::Spent(fault)) if turn.is_waiting() && turn.dialled => {
-                self.give_up(now, id, fault);
-                return false;
-            }
-            Some(_) => {
-                if turn.is_waiting() {
-                    turn.dialled = true;
-                    self.dial(now, voice);
+        let Some(turn) = self.turns.get_mut(index) else { return false };
+        let Some(voice) = self.settings.voices.get(turn.voice) else { return false };
+        let fits = turn.fits(now, voice.context_idle);
+        match turn.next_step(voice.buffering, fits) {
+            Some(Step::Speak(piece, delivery)) => {
+                if !fits {
+                    self.finish_context(now, index);
+                    if !self.open_context(now, index, delivery) {
+                        return false;
+                    }
                 }
-                return false;
+                self.speak(now, index, piece);
+                true
             }
-            None => return false,
-        }
-        if turn.is_waiting() && self.is_ahead(index) {
-            return false;
-        }
-        let Some(turn) = self.turns.get_mut(index) else { return false };
-        let with_context = turn.open_context().is_some();
-        match turn.next_step(buffering, with_context) {
-            Some(Step::Speak(piece, delivery)) => self.speak(now, index, &piece, delivery),
             Some(Step::Pass(piece)) => {
                 turn.pass(&piece);
                 true
@@ -88,11 +72,11 @@ impl Call {
                 self.flush_context(now, index);
                 true
             }
+            Some(Step::Next) => true,
             None => {
                 if self.turns.get(index).is_some_and(Turn::is_said) {
                     self.finish_context(now, index);
-                } else if self.turns.get(index).is_some_and(|turn| turn.tries > 0) {
-                    // What was lost once is not left to wait for more text again.
+                } else if self.turns.get(index).is_some_and(|turn| turn.retrying && turn.is_held_by_voice(now)) {
                     self.flush_context(now, index);
                 }
                 false
@@ -100,25 +84,43 @@ impl Call {
         }
     }
 
-    /// Gives a piece to the turn's open context, or to a fresh one. Whether that could be done.
-    fn speak(&mut self, now: CallTime, index: usize, piece: &str, delivery: Arc<Delivery>) -> bool {
+    /// Whether a turn's text may go to its voice now. Text without a sound in it needs no voice.
+    fn may_give(&mut self, now: CallTime, index: usize) -> bool {
         let Some(turn) = self.turns.get_mut(index) else { return false };
-        let Some(voice) = self.settings.voices.get(turn.voice) else { return false };
-        let (buffering, idle, index_of_voice) = (voice.buffering, voice.context_idle, turn.voice);
-        let fits = turn.open_context().is_some_and(|context| {
-            context.voice == index_of_voice && context.delivery == delivery && !context.is_idle(now, idle)
-        });
-        if !fits {
-            self.finish_context(now, index);
-            if !self.open_context(now, index, delivery) {
-                return false;
-            }
+        if !turn.is_waiting() {
+            return true;
         }
-        let Some(context) = self.turns.get_mut(index).and_then(Turn::open_context) else { return false };
-        context.on_text(now, piece, buffering);
+        let (id, voice) = (turn.id, turn.voice);
+        if turn.retry_at.is_some() {
+            return false;
+        }
+        match self.links.get(voice).map(|link| link.state().clone()) {
+            Some(links::State::Up) => !self.is_ahead(index),
+            Some(links::State::Dead(fault)) => {
+                self.give_up(now, id, fault);
+                false
+            }
+            Some(links::State::Spent(fault)) if turn.dialled => {
+                self.give_up(now, id, fault);
+                false
+            }
+            Some(_) => {
+                turn.dialled = true;
+                self.dial(now, voice);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Gives a piece to the turn's open context.
+    fn speak(&mut self, now: CallTime, index: usize, piece: String) {
+        let Some(turn) = self.turns.get_mut(index) else { return };
+        let Some(voice) = self.settings.voices.get(turn.voice) else { return };
+        let Some(context) = turn.open_context() else { return };
+        context.on_text(now, &piece, voice.buffering);
         let on = context.place();
-        self.tell_voice(TtsCommand::Speak { on, text: piece.to_owned() });
-        true
+        self.tell_voice(TtsCommand::Speak { on, text: piece });
     }
 
     fn open_context(&mut self, now: CallTime, index: usize, delivery: Arc<Delivery>) -> bool {
@@ -146,15 +148,21 @@ impl Call {
 
     fn flush_context(&mut self, now: CallTime, index: usize) {
         let Some(context) = self.turns.get_mut(index).and_then(Turn::open_context) else { return };
-        if context.owed_since().is_some_and(|since| since > now) || context.owed_since().is_none() {
-            context.on_flush(now);
-            let on = context.place();
-            self.tell_voice(TtsCommand::Flush { on });
-        }
+        context.on_flush(now);
+        let on = context.place();
+        self.tell_voice(TtsCommand::Flush { on });
     }
 
     fn finish_context(&mut self, now: CallTime, index: usize) {
-        let Some(context) = self.turns.get_mut(index).and_then(Turn::open_context) else { return };
+        let Some(turn) = self.turns.get_mut(index) else { return };
+        let idle = self.settings.voices.get(turn.voice).and_then(|voice| voice.context_idle);
+        let Some(context) = turn.open_context() else { return };
+        if context.is_idle(now, idle) && context.is_all_spoken() {
+            // Everything was spoken, and its vendor may have forgotten it: it would only answer with an error.
+            let id = context.id;
+            self.complete(now, id);
+            return;
+        }
         context.on_finish(now);
         let on = context.place();
         self.tell_voice(TtsCommand::Finish { on });
@@ -168,7 +176,7 @@ impl Call {
         let frames = context.on_audio(now, audio);
         let voice = context.voice;
         if let Some(turn) = self.turn_mut(id.turn) {
-            turn.tries = 0;
+            turn.retrying = false;
         }
         if let Some(link) = self.links.get_mut(voice) {
             link.last_heard = now;
@@ -181,179 +189,24 @@ impl Call {
 
     pub(super) fn on_done(&mut self, now: CallTime, id: ContextId) {
         let Some(context) = self.live_context(id) else { return };
-        let was_spoken_to = text::is_speakable(context.transcript().text());
-        if was_spoken_to && !context.has_audio() {
-            let reason = "the voice ended a context without any audio".to_owned();
+        if context.ends_early() {
+            let reason = "the voice ended a context too early".to_owned();
             self.recover(now, id, Fault { kind: FaultKind::Retryable, reason });
-            return;
+        } else {
+            self.complete(now, id);
         }
+    }
+
+    /// All audio of a context came.
+    pub(super) fn complete(&mut self, now: CallTime, id: ContextId) {
+        let Some(turn) = self.turn_mut(id.turn) else { return };
+        turn.tries = 0;
+        let Some(context) = turn.context_mut(id) else { return };
         let (rest, converter) = context.finish();
         self.converters.extend(converter);
         if let Some(line) = &mut self.line {
             line.playout.push(now, id, rest);
             line.playout.complete(id);
-        }
-    }
-
-    pub(super) fn on_failed(&mut self, now: CallTime, id: Option<ContextId>, fault: Fault) {
-        let Some(id) = id.or_else(|| self.likely_context()) else {
-            self.stats.garbage += 1;
-            return;
-        };
-        let Some(context) = self.live_context(id) else { return };
-        // A vendor may refuse the end of a context that it has already forgotten: everything was spoken.
-        let is_over = context.state == State::Finishing && context.overdue() == Overdue::Over;
-        match fault.kind {
-            _ if is_over => self.on_done(now, id),
-            // What has spoken before is not wrong in itself: its vendor has lost or ended it.
-            FaultKind::Fatal if !context.has_audio() => self.give_up(now, id.turn, fault),
-            FaultKind::Fatal | FaultKind::Retryable | FaultKind::Busy | FaultKind::Idle => self.recover(now, id, fault),
-        }
-    }
-
-    /// The context that an error without a name most likely means: the newest one that waits for its first audio, or the
-    /// only one there is.
-    fn likely_context(&self) -> Option<ContextId> {
-        let live = || self.turns.iter().flat_map(|turn| &turn.contexts).filter(|context| context.state != State::Done);
-        let silent = live().rfind(|context| !context.has_audio());
-        silent.or_else(|| live().next().filter(|_| live().count() == 1)).map(|context| context.id)
-    }
-
-    pub(super) fn on_stalled(&mut self, now: CallTime, id: ContextId) {
-        let Some(context) = self.live_context(id) else { return };
-        let (voice, owed) = (context.voice, context.owed_since());
-        let fault = Fault { kind: FaultKind::Retryable, reason: "the voice fell silent".to_owned() };
-        let heard_since = |link: &links::Link| owed.is_some_and(|owed| link.last_heard > owed);
-        if self.links.get(voice).is_some_and(heard_since) {
-            self.tell_voice(TtsCommand::Cancel { voice, context: id });
-            self.recover(now, id, fault);
-            return;
-        }
-        // Nothing at all came on the link: it may be half dead, which nothing but a new one would show.
-        self.tell_voice(TtsCommand::HangUp { voice });
-        self.recover_all(now, voice, &fault);
-        match self.links.get_mut(voice).map(|link| link.redial(now)) {
-            Some(Need::Dial) => self.tell_voice(TtsCommand::Dial { voice }),
-            Some(Need::Nothing) | None => {}
-        }
-    }
-
-    pub(super) fn on_link_up(&mut self, now: CallTime, voice: VoiceIndex) {
-        if self.links.get_mut(voice).is_some_and(|link| link.on_up(now)) {
-            self.stats.reconnects += 1;
-        }
-    }
-
-    pub(super) fn on_link_down(&mut self, now: CallTime, voice: VoiceIndex, fault: &Fault) {
-        let Some(link) = self.links.get_mut(voice) else { return };
-        match link.on_down(now, fault) {
-            Need::Dial => self.tell_voice(TtsCommand::Dial { voice }),
-            Need::Nothing => {}
-        }
-        self.recover_all(now, voice, fault);
-        // Turns that wait for this link end with it, or wait for its next try.
-        self.give_text(now);
-    }
-
-    fn recover_all(&mut self, now: CallTime, voice: VoiceIndex, fault: &Fault) {
-        let live: Vec<ContextId> = (self.turns.iter().flat_map(|turn| &turn.contexts))
-            .filter(|context| context.voice == voice && context.state != State::Done)
-            .map(|context| context.id)
-            .collect();
-        for id in live {
-            self.recover(now, id, fault.clone());
-        }
-    }
-
-    /// A context broke off: what was received is played, and its text goes on where the audio ended, in a fresh context.
-    pub(super) fn recover(&mut self, now: CallTime, id: ContextId, fault: Fault) {
-        let limits = self.settings.limits;
-        let Some(turn) = self.turns.iter_mut().find(|turn| turn.id == id.turn) else { return };
-        let Some(at) = turn.contexts.iter().position(|context| context.id == id) else { return };
-        let mut left_over = Vec::new();
-        let later = turn.contexts.split_off(at + 1);
-        for mut context in later {
-            // Text behind the gap waits its turn again. Nothing of it can have been sent yet.
-            self.drop_context(&context);
-            left_over.push((context.transcript().text().to_owned(), context.delivery.clone()));
-            self.converters.extend(context.abandon());
-        }
-        let Some(turn) = self.turns.iter_mut().find(|turn| turn.id == id.turn) else { return };
-        let Some(context) = turn.contexts.last_mut().filter(|context| context.state != State::Done) else { return };
-        let resume = context.resume();
-        let skipped = context.transcript().text().get(resume.spoken..resume.at).unwrap_or_default().to_owned();
-        let (rest, queued_keep) = context.break_off(resume);
-        let delivery = context.delivery.clone();
-        self.converters.extend(context.abandon());
-        if let Some(line) = &mut self.line {
-            context.on_dropped(line.playout.truncate(id, queued_keep));
-            line.playout.complete(id);
-        }
-        turn.push_back_all(now, rest, delivery, left_over);
-        turn.tries += 1;
-        let tries = turn.tries;
-        self.stats.retries += 1;
-        if text::is_speakable(&skipped) {
-            self.report(AgentReport::Skipped { turn: id.turn, text: skipped });
-        }
-        let wait = links::back_off(&limits, self.settings.seed ^ u64::from(id.serial)).nth(tries as usize - 1);
-        match (wait, self.turn_mut(id.turn)) {
-            (Some(wait), Some(turn)) if turn.is_waiting() => turn.retry_at = Some(now + wait),
-            (None, _) => self.give_up(now, id.turn, fault),
-            (Some(_), _) => {}
-        }
-    }
-
-    /// A turn cannot be spoken: what was received is played, then the fallback line takes the place of the rest.
-    pub(super) fn give_up(&mut self, now: CallTime, id: TurnId, fault: Fault) {
-        let fallback = self.settings.voices.len().saturating_sub(1);
-        let line = self.settings.fallback_line.clone();
-        // One apology is enough when several turns fail together.
-        let is_said = self.turns.iter().any(|turn| turn.failed.is_some());
-        let Some(turn) = self.turns.iter_mut().find(|turn| turn.id == id) else { return };
-        // Without another voice there is nobody to say the line, and none is left when the line itself fails.
-        let line = if is_said || fallback == turn.voice { String::new() } else { line };
-        if turn.fail(now, &line, fallback, fault.clone()) {
-            self.stats.speech_failures += 1;
-            self.report(AgentReport::SpeechFailed { turn: id, fault });
-        }
-        self.break_off_contexts(id);
-        self.give_text(now);
-    }
-
-    /// Ends every context of a turn where its sent audio ends.
-    fn break_off_contexts(&mut self, id: TurnId) {
-        let Some(turn) = self.turns.iter_mut().find(|turn| turn.id == id) else { return };
-        let mut cancelled = Vec::new();
-        for context in &mut turn.contexts {
-            if context.state != State::Done {
-                cancelled.push(TtsCommand::Cancel { voice: context.voice, context: context.id });
-                self.converters.extend(context.abandon());
-            }
-            if let Some(line) = &mut self.line {
-                line.playout.complete(context.id);
-            }
-        }
-        for command in cancelled {
-            self.tell_voice(command);
-        }
-    }
-
-    fn drop_context(&mut self, context: &Context) {
-        if let Some(line) = &mut self.line {
-            line.playout.drop_line(context.id);
-        }
-        if context.state != State::Done {
-            self.tell_voice(TtsCommand::Cancel { voice: context.voice, context: context.id });
-        }
-    }
-
-    /// The caller has been hearing silence for too long.
-    pub(super) fn on_silence(&mut self, now: CallTime) {
-        self.owed_silence = None;
-        if let Some(id) = self.turns.front().map(|turn| turn.id) {
-            let reason = "no speech came in time".to_owned();
-            self.give_up(now, id, Fault { kind: FaultKind::Retryable, reason });
         }
     }
 
@@ -366,13 +219,12 @@ impl Call {
     }
 
     /// Holds the agent's text back while enough of a turn is made or waits, but is unheard.
-    fn regulate_flow(&mut self) {
+    fn regulate_flow(&mut self, now: CallTime) {
         let Some(line) = &self.line else { return };
         for turn in &mut self.turns {
-            let unheard = line.playout.queued(turn.id) + turn.unmade() + turn.waiting();
-            if turn.agent_gate.update(unheard, &self.settings.limits) {
-                let (turn, flow) = (turn.id, turn.agent_gate.flow());
-                self.actions.push_back(Action::Agent(AgentReport::Flow { turn, flow }));
+            let queued = line.playout.queued(turn.id);
+            if let Some(flow) = turn.regulate(now, queued, &self.settings.limits) {
+                self.actions.push_back(Action::Agent(AgentReport::Flow { turn: turn.id, flow }));
             }
         }
     }

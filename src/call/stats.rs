@@ -7,6 +7,8 @@ pub struct Stats {
     pub frames_in: u64,
     /// Frames sent to the carrier.
     pub frames_out: u64,
+    /// Frames of these that were withdrawn again before they were fetched, because speech was cut off.
+    pub frames_withdrawn: u64,
     /// Times that the carrier ran dry in the middle of a turn.
     pub underruns: u64,
     /// Times that we woke up too late to catch up.

@@ -78,10 +78,10 @@ pub(super) fn portion(text: &str) -> Option<usize> {
     Some(cut)
 }
 
-/// Start of the sentence after the one in which byte `at` lies; the end of the text if there is none.
+/// Start of the first sentence that begins at byte `at` or later; the end of the text if there is none.
 pub(super) fn next_sentence(text: &str, at: usize) -> usize {
     let mut start = 0;
-    while start <= at
+    while start < at
         && let Some(length) = text.get(start..).and_then(|rest| sentence(rest, false, Rest::Complete))
     {
         start += length;
@@ -205,7 +205,7 @@ mod tests {
     fn speech_goes_on_at_the_next_sentence() {
         let text = "One two. Three four. Five.";
         assert_eq!(next_sentence(text, 3), 9);
-        assert_eq!(next_sentence(text, 9), 21);
+        assert_eq!((next_sentence(text, 0), next_sentence(text, 9), next_sentence(text, 10)), (0, 9, 21));
         assert_eq!(next_sentence(text, 22), text.len());
     }
 }

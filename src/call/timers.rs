@@ -36,12 +36,23 @@ pub enum Timer {
 /// that a mistake costs one call's time and not a thread's.
 const SETTLED_MAX: usize = 10_000;
 
+/// A deadline noticed so much later means that our own process slept.
+const ASLEEP: Duration = Duration::from_millis(250);
+/// After that, others have so long to be heard before their silence counts: what they said is in the inbox.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 impl Call {
-    /// Settles every deadline due by `now`, in order and at its own time, so that no flood of events can starve the pacer.
+    /// Settles every decision due by `now`, in order. Frames are not sent here: `handle` ends with them, so that no flood
+    /// of events can starve the pacer, and what the event stops is not sent first.
     pub(super) fn settle(&mut self, now: CallTime) {
         for _ in 0..SETTLED_MAX {
-            let Some((at, timer)) = self.next_deadline().filter(|(at, _)| *at <= now) else { return };
-            self.fire(at, now, timer);
+            let Some((at, timer)) = self.next_decision().filter(|(at, _)| *at <= now) else { return };
+            if now.since(at) > ASLEEP {
+                self.patient_until = now + PATIENCE;
+            }
+            if self.next_decision() == Some((at, timer)) {
+                self.fire(at, now, timer);
+            }
             if self.end.is_some() {
                 return;
             }
@@ -49,7 +60,26 @@ impl Call {
         debug_assert!(false, "a deadline did not move");
     }
 
+    /// The next deadline.
     pub(super) fn next_deadline(&self) -> Option<(CallTime, Timer)> {
+        let decision = self.next_decision();
+        let frame = self.next_frame();
+        match (frame, decision) {
+            (Some(frame), Some(decision)) => Some(if decision.0 < frame.0 { decision } else { frame }),
+            (frame, decision) => frame.or(decision),
+        }
+    }
+
+    fn next_frame(&self) -> Option<(CallTime, Timer)> {
+        let line = self.line.as_ref()?;
+        if line.playout.is_flowing() {
+            line.pacing.wake().map(|at| (at, Timer::Pace))
+        } else {
+            line.playout.ready_at().map(|at| (at, Timer::Prebuffer))
+        }
+    }
+
+    fn next_decision(&self) -> Option<(CallTime, Timer)> {
         let mut next: Option<(CallTime, Timer)> = None;
         let mut offer = |at: Option<CallTime>, timer: Timer| {
             if let Some(at) = at
@@ -58,11 +88,9 @@ impl Call {
                 next = Some((at, timer));
             }
         };
+        let limits = &self.settings.limits;
         if let Some(line) = &self.line {
-            if line.playout.is_flowing() {
-                offer(line.pacing.wake(), Timer::Pace);
-            } else {
-                offer(line.playout.ready_at(), Timer::Prebuffer);
+            if !line.playout.is_flowing() {
                 offer(line.pacing.dry_at(), Timer::Dry);
             }
             offer(line.ledger.lapses_at(), Timer::MarkLapse);
@@ -70,31 +98,29 @@ impl Call {
         offer(self.front_heard_at(), Timer::Heard);
         for turn in &self.turns {
             offer(turn.retry_at, Timer::Retry(turn.id));
-            if turn.is_open() {
-                offer(Some(turn.last_text() + self.settings.limits.open_turn), Timer::OpenTurn(turn.id));
-            }
+            offer(turn.starves_at(limits), Timer::OpenTurn(turn.id));
             for context in &turn.contexts {
-                offer(context.overdue_at(&self.settings.limits), Timer::Overdue(context.id));
+                let at = context.overdue_at(limits).map(|at| at.max(self.patient_until));
+                offer(at, Timer::Overdue(context.id));
             }
         }
         for (voice, link) in self.links.iter().enumerate() {
             offer(link.due(), Timer::Redial(voice));
         }
-        offer(self.owed_silence.map(|since| since + self.settings.limits.silence), Timer::Silence);
+        offer(self.owed_silence.map(|since| (since + limits.silence).max(self.patient_until)), Timer::Silence);
         next
     }
 
-    /// `at` is when the deadline was due, `now` when we woke up for it. What we send goes out now; what we decide was
-    /// decided then.
+    /// `at` is when the deadline was due, `now` when we woke up for it. What is told to others is told now, and their time
+    /// to answer begins now.
     fn fire(&mut self, at: CallTime, now: CallTime, timer: Timer) {
         match timer {
-            Timer::Pace | Timer::Prebuffer => {
-                self.release(now, Duration::ZERO);
-            }
+            // `handle` sends what is due.
+            Timer::Pace | Timer::Prebuffer => {}
             Timer::Dry => self.run_dry(at),
-            Timer::MarkLapse => self.lapse_marks(at),
-            Timer::Heard => self.close_turns(at),
-            Timer::Overdue(context) => self.on_overdue(at, context),
+            Timer::MarkLapse => self.lapse_marks(now),
+            Timer::Heard => self.close_turns(now),
+            Timer::Overdue(context) => self.on_overdue(now, context),
             Timer::Redial(voice) => {
                 if let Some(link) = self.links.get_mut(voice) {
                     link.dial();
@@ -105,23 +131,22 @@ impl Call {
                 if let Some(turn) = self.turn_mut(turn) {
                     turn.retry_at = None;
                 }
-                self.give_text(at);
+                self.give_text(now);
             }
             Timer::OpenTurn(turn) => {
                 if let Some(turn) = self.turn_mut(turn) {
                     turn.close();
                 }
-                self.give_text(at);
-                self.close_turns(at);
+                self.give_text(now);
             }
-            Timer::Silence => self.on_silence(at),
+            Timer::Silence => self.on_silence(now),
         }
-        self.watch_silence(at);
+        self.watch_silence(now);
     }
 
     fn on_overdue(&mut self, now: CallTime, id: ContextId) {
         match self.live_context(id).map(|context| context.overdue()) {
-            Some(Overdue::Over) => self.on_done(now, id),
+            Some(Overdue::Over) => self.complete(now, id),
             Some(Overdue::Stalled) => self.on_stalled(now, id),
             None => {}
         }
@@ -129,10 +154,8 @@ impl Call {
 
     /// Notes since when the caller has been hearing silence while speech is owed.
     pub(super) fn watch_silence(&mut self, now: CallTime) {
-        self.owed_silence = match (self.owed_since(now), self.owed_silence) {
-            (Some(_), Some(since)) => Some(since),
-            (since, _) => since,
-        };
+        let since = self.owed_since(now);
+        self.owed_silence = since.map(|since| self.owed_silence.unwrap_or(since));
     }
 
     fn owed_since(&self, now: CallTime) -> Option<CallTime> {
@@ -141,10 +164,10 @@ impl Call {
             return None;
         }
         let is_linked = self.links.get(turn.voice).is_some_and(|link| *link.state() == State::Up);
-        // Text that waits although it could be sent is half a sentence: the agent owes the other half, not we.
-        let blocked = turn.retry_at.is_some() || !is_linked;
-        let waiting = turn.waiting_since().filter(|_| blocked).map(|since| since.max(line.quiet_since));
+        // Text that waits although it could be sent is half a sentence: the agent owes the other half, not we. What it
+        // waited for the agent before does not count either.
+        let is_blocked = turn.is_waiting() && (turn.retry_at.is_some() || !is_linked);
         let contexts = turn.contexts.iter().filter_map(|context| context.owed_since()).filter(|since| *since <= now);
-        contexts.map(|since| since.max(line.quiet_since)).chain(waiting).min()
+        contexts.map(|since| since.max(line.quiet_since)).chain(is_blocked.then_some(now)).min()
     }
 }

@@ -29,6 +29,8 @@ pub(super) enum Step {
     Pass(String),
     /// Speak what was given.
     Flush,
+    /// Nothing; what follows is to be spoken in another way, so look again.
+    Next,
 }
 
 /// Closes above the high water of unheard speech and opens again below the low one.
@@ -65,6 +67,8 @@ pub(super) struct Turn {
     pub(super) contexts: Vec<Context>,
     /// Tries at the same text that failed in a row.
     pub(super) tries: u32,
+    /// What waits has been given to a voice before, and is not left to wait for more text again.
+    pub(super) retrying: bool,
     /// No new try before this.
     pub(super) retry_at: Option<CallTime>,
     /// Why it could not be spoken; the fallback line takes its place.
@@ -82,8 +86,7 @@ pub(super) struct Turn {
     passed: String,
     /// No more text will come.
     closed: bool,
-    /// When text came while none was waiting.
-    waiting_since: Option<CallTime>,
+    /// When text came last, or could come again.
     last_text: CallTime,
     serial: u32,
     heard_reported: usize,
@@ -99,6 +102,7 @@ impl Turn {
             voice: 0,
             contexts: Vec::new(),
             tries: 0,
+            retrying: false,
             retry_at: None,
             failed: None,
             begun: false,
@@ -108,7 +112,6 @@ impl Turn {
             runs: VecDeque::new(),
             passed: String::new(),
             closed: false,
-            waiting_since: None,
             last_text: now,
             serial: 0,
             heard_reported: 0,
@@ -121,7 +124,6 @@ impl Turn {
             return;
         }
         self.last_text = now;
-        self.waiting_since = self.waiting_since();
         self.interruptible = say.interruptible.unwrap_or(self.interruptible);
         let delivery = say.delivery.unwrap_or_else(|| self.delivery());
         match self.runs.back_mut() {
@@ -132,13 +134,10 @@ impl Turn {
             run.flush |= say.flush;
         }
         self.closed = say.last;
-        if self.is_waiting() {
-            self.waiting_since.get_or_insert(now);
-        }
     }
 
     /// Puts text that was given to a context, but not spoken, back to the head of what waits.
-    fn push_back(&mut self, now: CallTime, text: String, delivery: Arc<Delivery>) {
+    fn push_back(&mut self, text: String, delivery: Arc<Delivery>) {
         if text.is_empty() {
             return;
         }
@@ -146,32 +145,34 @@ impl Turn {
             Some(run) if run.delivery == delivery => run.text.insert_str(0, &text),
             _ => self.runs.push_front(Run { text, delivery, flush: false }),
         }
-        self.waiting_since.get_or_insert(now);
     }
 
     /// Puts the rest of a context that broke off, and the text of those behind it, back to the head of what waits.
     pub(super) fn push_back_all(
         &mut self,
-        now: CallTime,
         rest: String,
         delivery: Arc<Delivery>,
         behind: Vec<(String, Arc<Delivery>)>,
     ) {
+        let passed = std::mem::take(&mut self.passed);
+        let last = behind.last().map_or(&delivery, |(_, delivery)| delivery).clone();
+        self.push_back(passed, last);
         for (text, delivery) in behind.into_iter().rev() {
-            self.push_back(now, text, delivery);
+            self.push_back(text, delivery);
         }
-        self.push_back(now, rest, delivery);
+        self.push_back(rest, delivery);
+        self.retrying = self.is_waiting();
     }
 
     /// It cannot be spoken: replaces all that waits by our own line, spoken by `voice`. Whether that is news.
-    pub(super) fn fail(&mut self, now: CallTime, line: &str, voice: VoiceIndex, fault: Fault) -> bool {
+    pub(super) fn fail(&mut self, line: &str, voice: VoiceIndex, fault: Fault) -> bool {
         self.runs.clear();
+        self.passed.clear();
         if self.failed.is_none() && text::is_speakable(line) {
             self.runs.push_back(Run { text: line.to_owned(), delivery: Arc::default(), flush: false });
         }
         self.voice = voice;
         self.closed = true;
-        self.waiting_since = Some(now);
         self.retry_at = None;
         self.tries = 0;
         self.dialled = false;
@@ -188,19 +189,24 @@ impl Turn {
         !self.closed
     }
 
-    /// When text came last.
-    pub(super) fn last_text(&self) -> CallTime {
-        self.last_text
+    /// When it ends for want of text. A turn that is told to wait is not short of any.
+    pub(super) fn starves_at(&self, limits: &Limits) -> Option<CallTime> {
+        (self.is_open() && self.agent_gate.flow() == Flow::Open).then(|| self.last_text + limits.open_turn)
+    }
+
+    /// Tells the agent to wait or to go on, if that is news. `queued` is the length of its audio that waits to be sent.
+    pub(super) fn regulate(&mut self, now: CallTime, queued: Duration, limits: &Limits) -> Option<Flow> {
+        let unheard = queued + self.unmade() + self.waiting();
+        if !self.agent_gate.update(unheard, limits) {
+            return None;
+        }
+        self.last_text = now;
+        Some(self.agent_gate.flow())
     }
 
     /// Whether text that could be spoken waits for a context.
     pub(super) fn is_waiting(&self) -> bool {
         self.runs.iter().any(|run| text::is_speakable(&run.text))
-    }
-
-    /// Since when text that ought to be spoken has been waiting.
-    pub(super) fn waiting_since(&self) -> Option<CallTime> {
-        self.waiting_since.filter(|_| self.is_waiting())
     }
 
     /// How long the text that waits will take to say, roughly.
@@ -238,41 +244,46 @@ impl Turn {
         ContextId { turn: self.id, serial: self.serial }
     }
 
-    /// The next thing to give to a context; `None` until more text comes. `with_context` says whether one is open.
+    /// Whether the open context can take the text that comes next.
+    pub(super) fn fits(&self, now: CallTime, idle: Option<Duration>) -> bool {
+        let context = self.contexts.last().filter(|context| context.state == State::Open);
+        context.zip(self.runs.front()).is_some_and(|(context, run)| {
+            context.voice == self.voice && context.delivery == run.delivery && !context.is_idle(now, idle)
+        })
+    }
+
+    /// The next thing to give to a context; `None` until more text comes. `with_context` says whether the open one
+    /// [`fits`](Turn::fits).
     pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool) -> Option<Step> {
-        loop {
-            let is_last = self.runs.len() == 1;
-            let run = self.runs.front_mut()?;
-            let rest = if run.flush || !is_last || self.closed { Rest::Complete } else { Rest::Open };
-            let length = match buffering {
-                // A vendor refuses a first text without a letter, so it waits for one.
-                Buffering::Vendor { .. } if !with_context && !text::is_speakable(&run.text) && rest == Rest::Open => {
-                    None
-                }
-                Buffering::Vendor { .. } => text::portion(&run.text),
-                Buffering::Gateway => text::sentence(&run.text, self.serial == 0, rest),
-            };
-            if let Some(length) = length {
-                let tail = run.text.split_off(length);
-                let piece = std::mem::replace(&mut run.text, tail);
-                // In the middle of a context a vendor takes white space and marks verbatim, and needs them.
-                let verbatim = matches!(buffering, Buffering::Vendor { .. }) && with_context;
-                let is_spoken = verbatim || text::is_speakable(&piece);
-                return Some(if is_spoken { Step::Speak(piece, run.delivery.clone()) } else { Step::Pass(piece) });
-            }
-            if !run.text.is_empty() {
-                return None;
-            }
-            let flush = std::mem::take(&mut run.flush);
-            if !is_last || self.closed {
-                self.runs.pop_front();
-            }
-            if flush && with_context && matches!(buffering, Buffering::Vendor { .. }) {
-                return Some(Step::Flush);
-            }
-            if is_last {
-                return None;
-            }
+        let is_last = self.runs.len() == 1;
+        let is_complete = !is_last || self.closed || self.retrying;
+        let run = self.runs.front_mut()?;
+        let rest = if run.flush || is_complete { Rest::Complete } else { Rest::Open };
+        let is_gathered = matches!(buffering, Buffering::Vendor { .. });
+        let length = match buffering {
+            // A vendor refuses a first text without a letter, so it waits for one.
+            Buffering::Vendor { .. } if !with_context && !text::is_speakable(&run.text) && rest == Rest::Open => None,
+            Buffering::Vendor { .. } => text::portion(&run.text),
+            Buffering::Gateway => text::sentence(&run.text, self.serial == 0, rest),
+        };
+        if let Some(length) = length {
+            let tail = run.text.split_off(length);
+            let piece = std::mem::replace(&mut run.text, tail);
+            // In the middle of a context a vendor takes white space and marks verbatim, and needs them.
+            let is_spoken = (is_gathered && with_context) || text::is_speakable(&piece);
+            return Some(if is_spoken { Step::Speak(piece, run.delivery.clone()) } else { Step::Pass(piece) });
+        }
+        if !run.text.is_empty() {
+            return None;
+        }
+        let flush = std::mem::take(&mut run.flush);
+        if !is_last || self.closed {
+            self.runs.pop_front();
+        }
+        match (flush && is_gathered, is_last) {
+            (true, _) => Some(Step::Flush),
+            (false, true) => None,
+            (false, false) => Some(Step::Next),
         }
     }
 
@@ -291,9 +302,15 @@ impl Turn {
         self.contexts.iter_mut().find(|context| context.id == id)
     }
 
-    /// Whether a context still has audio to come.
-    pub(super) fn is_synthesising(&self) -> bool {
-        self.contexts.iter().any(|context| context.state != State::Done)
+    /// Whether its voice is waiting for more text before it speaks what it has.
+    pub(super) fn is_held_by_voice(&self, now: CallTime) -> bool {
+        let context = self.contexts.last().filter(|context| context.state == State::Open);
+        context.and_then(Context::owed_since).is_some_and(|since| since > now)
+    }
+
+    /// Whether all its audio is there.
+    pub(super) fn is_made(&self) -> bool {
+        self.is_said() && self.contexts.iter().all(|context| context.state == State::Done)
     }
 
     /// Ledger position at which its audio ends so far.
@@ -354,6 +371,7 @@ mod tests {
                 Step::Speak(text, _) => text,
                 Step::Pass(text) => format!("({text})"),
                 Step::Flush => "FLUSH".to_owned(),
+                Step::Next => continue,
             });
         }
         texts
@@ -398,7 +416,8 @@ mod tests {
         let other = Arc::new(Delivery { voice: Some("b".to_owned()), ..Delivery::default() });
         turn.push(CallTime::ZERO, Say { delivery: Some(other.clone()), ..say("Second.", false, false) });
         turn.push(CallTime::ZERO, say(" Third.", true, false));
-        let steps: Vec<Step> = std::iter::from_fn(|| turn.next_step(Buffering::Gateway, true)).collect();
+        let steps = std::iter::from_fn(|| turn.next_step(Buffering::Gateway, true));
+        let steps: Vec<Step> = steps.filter(|step| *step != Step::Next).collect();
         let expected = [
             Step::Speak("First without an end".to_owned(), Arc::default()),
             Step::Speak("Second. ".to_owned(), other.clone()),
@@ -411,8 +430,20 @@ mod tests {
     fn text_that_was_not_spoken_comes_first_again() {
         let mut turn = turn();
         turn.push(CallTime::ZERO, say("and the rest.", true, false));
-        turn.push_back(CallTime::ZERO, "the middle ".to_owned(), Arc::default());
+        turn.push_back_all("the middle ".to_owned(), Arc::default(), Vec::new());
         assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["the middle and the rest."]);
         assert!(turn.is_said());
+    }
+
+    #[test]
+    fn text_that_was_not_spoken_does_not_wait_for_a_sentence_again() {
+        let mut turn = turn();
+        turn.push(CallTime::ZERO, say("One moment", false, true));
+        assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["One moment"]);
+        turn.push(CallTime::ZERO, say(" -- ", false, true));
+        assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["( -- )"]);
+        turn.pass(" -- ");
+        turn.push_back_all("One moment".to_owned(), Arc::default(), Vec::new());
+        assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["One moment -- "]);
     }
 }

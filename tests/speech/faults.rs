@@ -248,3 +248,21 @@ async fn nobody_there() {
     spoken.check_fallback(&outcome);
     bench.finish().await;
 }
+
+/// What comes each time is less than a word, so that nothing is ever gained: the tries have to end.
+#[test]
+fn tries_that_gain_nothing_end_in_the_fallback_line() {
+    let faults = ["error-500=3", "error-400=3", "close-1011=3", "abort=3", "stall=3"];
+    run_all(faults.map(|fault| scenario(fault, move || no_gain(fault))).into());
+}
+
+async fn no_gain(fault: &'static str) {
+    let bench = Bench::with_vendor(vendor(&[fault]), "").await;
+    let call = bench.call(|_| {}).await;
+    let spoken = call.speak("Congratulations.").await;
+    let outcome = call.hang_up().await;
+    spoken.check_fallback(&outcome);
+    let tries = bench.journal.contexts().len();
+    assert!((2..=5).contains(&tries), "{tries} tries");
+    bench.finish().await;
+}

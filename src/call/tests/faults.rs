@@ -1,8 +1,8 @@
 //! Voices that fail: the caller hears speech again, or the fallback line, within five seconds.
 
-use super::rig::{Mood, Rig, managed, settings};
+use super::rig::{Marks, Mood, Rig, managed, plain, settings};
 use crate::call::action::{AgentReport, TtsCommand};
-use crate::call::event::FaultKind;
+use crate::call::event::{FaultKind, Say};
 use crate::call::settings::OnFailure;
 use crate::ids::TurnId;
 
@@ -171,4 +171,96 @@ fn after_a_failure_the_settings_may_close_the_stream() {
     rig.run_to(5_000);
     assert!(rig.ended);
     assert!(rig.heard_ms(200) > 800, "the line was heard first");
+}
+
+#[test]
+fn a_voice_that_never_gets_beyond_the_first_word_is_given_up() {
+    for untimed in [false, true] {
+        let mut rig = Rig::start(settings());
+        rig.mood = Mood { stall_after: Some(1), untimed, ..Mood::default() };
+        rig.run_to(100);
+        rig.say(1, "Extraordinarily long words are never finished here.");
+        rig.run_to(30_000);
+        assert!(rig.failed(1) && rig.over(1).is_some(), "untimed: {untimed}");
+        assert!(rig.heard.iter().any(|(_, byte)| *byte == 200));
+        let tries = rig.spoken().iter().filter(|(_, text)| text.starts_with("Extra")).count();
+        assert!(tries <= 4, "{tries} tries at the same word");
+    }
+}
+
+#[test]
+fn half_a_sentence_that_waited_for_its_agent_is_not_our_silence() {
+    let mut rig = Rig::start(settings());
+    rig.run_to(100);
+    rig.token(1, "First this. And", false);
+    rig.run_to(20_000);
+    // The link goes just when the rest comes: it is made again, and there is no apology.
+    rig.lose_link(FaultKind::Idle);
+    rig.token(1, " then that.", true);
+    rig.run_to(24_000);
+    assert!(!rig.failed(1));
+    assert_eq!(rig.over(1).unwrap().1.text, "First this. And then that.");
+}
+
+#[test]
+fn text_that_was_lost_in_a_pause_does_not_wait_for_a_whole_sentence() {
+    let mut rig = Rig::start(settings());
+    rig.mood.mute = true;
+    rig.run_to(100);
+    rig.say_with(Say { last: false, flush: true, ..plain(1, "One moment") });
+    rig.run_to(1_000);
+    rig.mood.mute = false;
+    rig.run_to(4_500);
+    assert_eq!(rig.heard_ms(1), 600);
+}
+
+#[test]
+fn when_our_own_process_sleeps_nobody_is_blamed() {
+    let mut rig = Rig::start(settings());
+    rig.run_to(100);
+    rig.say(1, LINE);
+    rig.run_to(200);
+    // Six seconds pass in which nothing was handled; what the voice said meanwhile is in the inbox.
+    rig.sleep_until(6_200);
+    rig.run_to(16_000);
+    let stats = rig.call.stats();
+    assert_eq!((stats.retries, stats.speech_failures), (0, 0));
+    assert_eq!(rig.over(1).unwrap().1.text, LINE);
+}
+
+#[test]
+fn turns_end_even_if_neither_marks_nor_ends_ever_come_and_we_wake_up_late() {
+    let mut rig = Rig::start(settings());
+    rig.mood.no_done = true;
+    rig.marks = Marks::Never;
+    rig.inbound = false;
+    rig.say(1, "One.");
+    rig.run_to(5_000);
+    rig.say(2, "Two.");
+    rig.run_to(5_300);
+    rig.sleep_until(9_000);
+    rig.run_to(9_500);
+    assert_eq!(rig.over(2).unwrap().1.text, "Two.");
+}
+
+#[test]
+fn a_stream_that_is_to_be_closed_closes_even_if_the_apology_is_cut_off() {
+    let mut rig = Rig::new(crate::call::settings::Settings { on_failure: OnFailure::Close, ..settings() });
+    rig.mood.no_link = Some(FaultKind::Fatal);
+    rig.begin();
+    rig.say(1, LINE);
+    rig.run_to(700);
+    assert!(rig.failed(1) && !rig.ended);
+    rig.speech();
+    assert!(rig.ended);
+}
+
+#[test]
+fn text_without_a_sound_needs_no_link() {
+    let mut rig = greeted(Mood { no_link: Some(FaultKind::Fatal), ..Mood::default() });
+    rig.run_to(5_000);
+    rig.say(2, " ... ");
+    rig.say(3, "After it.");
+    rig.run_to(9_000);
+    assert!(rig.over(2).is_some() && rig.over(3).is_some());
 }

@@ -193,6 +193,12 @@ impl Rig {
         self.play();
     }
 
+    /// Our own process sleeps until `ms`: the carrier plays and the voice speaks on, and all that waits in the inbox.
+    pub(super) fn sleep_until(&mut self, ms: u64) {
+        self.now = CallTime::from_millis(ms);
+        self.play();
+    }
+
     pub(super) fn handle(&mut self, event: Event) {
         self.call.handle(self.now, event);
         while let Some(action) = self.call.poll_action() {

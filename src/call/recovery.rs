@@ -1,0 +1,185 @@
+//! What happens when a voice fails: try again, go on elsewhere, or apologise.
+
+use std::sync::Arc;
+
+use super::Call;
+use super::action::{AgentReport, TtsCommand};
+use super::contexts::{Context, State};
+use super::event::{Delivery, Fault, FaultKind, VoiceIndex};
+use super::links::{self, Need};
+use super::text;
+use crate::ids::{CallTime, ContextId, TurnId};
+
+/// What is left of a context that broke off, and of those behind it.
+struct Broken {
+    text: String,
+    delivery: Arc<Delivery>,
+    behind: Vec<(String, Arc<Delivery>)>,
+    made_progress: bool,
+}
+
+impl Call {
+    pub(super) fn on_failed(&mut self, now: CallTime, named: Option<ContextId>, fault: Fault) {
+        let Some(id) = named.or_else(|| self.likely_context()) else {
+            self.stats.garbage += 1;
+            return;
+        };
+        let Some(context) = self.live_context(id) else { return };
+        let voice = context.voice;
+        if context.is_spoken() {
+            // A vendor may refuse the end of a context that it has already forgotten: everything was spoken.
+            self.complete(now, id);
+        } else if named.is_none() {
+            // Another one may be meant, so that it is only tried again, even if trying again could not help.
+            self.tell_voice(TtsCommand::Cancel { voice, context: id });
+            self.recover(now, id, fault);
+        } else if fault.kind == FaultKind::Fatal && !context.has_audio() {
+            self.give_up(now, id.turn, fault);
+        } else {
+            // What has spoken before is not wrong in itself: its vendor has lost or ended it.
+            self.recover(now, id, fault);
+        }
+    }
+
+    /// The context that an error without a name most likely means: the newest one that waits for its first audio, or the
+    /// only one there is.
+    fn likely_context(&self) -> Option<ContextId> {
+        let live = || self.turns.iter().flat_map(|turn| &turn.contexts).filter(|context| context.state != State::Done);
+        let silent = live().rfind(|context| !context.has_audio());
+        silent.or_else(|| live().next().filter(|_| live().count() == 1)).map(|context| context.id)
+    }
+
+    pub(super) fn on_stalled(&mut self, now: CallTime, id: ContextId) {
+        let Some(context) = self.live_context(id) else { return };
+        let (voice, owed) = (context.voice, context.owed_since());
+        let fault = Fault { kind: FaultKind::Retryable, reason: "the voice fell silent".to_owned() };
+        let heard_since = |link: &links::Link| owed.is_some_and(|owed| link.last_heard > owed);
+        if self.links.get(voice).is_some_and(heard_since) {
+            self.tell_voice(TtsCommand::Cancel { voice, context: id });
+            self.recover(now, id, fault);
+            return;
+        }
+        // Nothing at all came on the link: it may be half dead, which nothing but a new one would show.
+        self.tell_voice(TtsCommand::HangUp { voice });
+        self.recover_all(now, voice, &fault);
+        match self.links.get_mut(voice).map(|link| link.redial(now)) {
+            Some(Need::Dial) => self.tell_voice(TtsCommand::Dial { voice }),
+            Some(Need::Nothing) | None => {}
+        }
+    }
+
+    pub(super) fn on_link_up(&mut self, now: CallTime, voice: VoiceIndex) {
+        if self.links.get_mut(voice).is_some_and(|link| link.on_up(now)) {
+            self.stats.reconnects += 1;
+        }
+    }
+
+    pub(super) fn on_link_down(&mut self, now: CallTime, voice: VoiceIndex, fault: &Fault) {
+        let Some(link) = self.links.get_mut(voice) else { return };
+        match link.on_down(now, fault) {
+            Need::Dial => self.tell_voice(TtsCommand::Dial { voice }),
+            Need::Nothing => {}
+        }
+        self.recover_all(now, voice, fault);
+        // Turns that wait for this link end with it, or wait for its next try.
+        self.give_text(now);
+    }
+
+    fn recover_all(&mut self, now: CallTime, voice: VoiceIndex, fault: &Fault) {
+        let live: Vec<ContextId> = (self.turns.iter().flat_map(|turn| &turn.contexts))
+            .filter(|context| context.voice == voice && context.state != State::Done)
+            .map(|context| context.id)
+            .collect();
+        for id in live {
+            self.recover(now, id, fault.clone());
+        }
+    }
+
+    /// A context broke off: what was received is played, and its text goes on where the audio ended, in a fresh context.
+    pub(super) fn recover(&mut self, now: CallTime, id: ContextId, fault: Fault) {
+        let Some(rest) = self.break_off(now, id) else { return };
+        let (limits, seed) = (self.settings.limits, self.settings.seed ^ u64::from(id.serial));
+        let Some(turn) = self.turn_mut(id.turn) else { return };
+        turn.push_back_all(rest.text, rest.delivery, rest.behind);
+        if rest.made_progress {
+            turn.tries = 0;
+        }
+        if !turn.is_waiting() {
+            return;
+        }
+        turn.tries += 1;
+        let wait = links::back_off(&limits, seed).nth(turn.tries as usize - 1);
+        turn.retry_at = wait.map(|wait| now + wait);
+        self.stats.retries += 1;
+        if wait.is_none() {
+            self.give_up(now, id.turn, fault);
+        }
+    }
+
+    /// Ends a context where its audio ends, and drops those behind it: they wait their turn again, and nothing of them can
+    /// have been sent.
+    fn break_off(&mut self, now: CallTime, id: ContextId) -> Option<Broken> {
+        let turn = self.turns.iter_mut().find(|turn| turn.id == id.turn)?;
+        let at = turn.contexts.iter().position(|context| context.id == id && context.state != State::Done)?;
+        let later = turn.contexts.split_off(at + 1);
+        let context = turn.contexts.last_mut()?;
+        let rest = context.break_off();
+        if let Some(line) = &mut self.line {
+            line.playout.push(now, id, rest.audio);
+            context.on_dropped(line.playout.truncate(id, rest.keep));
+            line.playout.complete(id);
+        }
+        let delivery = context.delivery.clone();
+        self.converters.extend(rest.converter);
+        if text::is_speakable(&rest.skipped) {
+            self.report(AgentReport::Skipped { turn: id.turn, text: rest.skipped });
+        }
+        let mut behind = Vec::new();
+        for mut context in later {
+            self.drop_context(&context);
+            behind.push((context.transcript().text().to_owned(), context.delivery.clone()));
+            self.converters.extend(context.abandon());
+        }
+        Some(Broken { text: rest.text, delivery, behind, made_progress: rest.made_progress })
+    }
+
+    /// A turn cannot be spoken: what was received is played, then the fallback line takes the place of the rest.
+    pub(super) fn give_up(&mut self, now: CallTime, id: TurnId, fault: Fault) {
+        let fallback = self.settings.voices.len().saturating_sub(1);
+        let line = self.settings.fallback_line.clone();
+        // One apology is enough when several turns fail together.
+        let is_said = self.turns.iter().any(|turn| turn.failed.is_some());
+        let Some(turn) = self.turn_mut(id) else { return };
+        let broken = turn.contexts.iter().find(|context| context.state != State::Done);
+        let broken = broken.map(|context| (context.voice, context.id));
+        // Without another voice there is nobody to say the line, and none is left when the line itself fails.
+        let line = if is_said || fallback == turn.voice { String::new() } else { line };
+        if turn.fail(&line, fallback, fault.clone()) {
+            self.stats.speech_failures += 1;
+            self.report(AgentReport::SpeechFailed { turn: id, fault });
+        }
+        if let Some((voice, context)) = broken {
+            self.tell_voice(TtsCommand::Cancel { voice, context });
+            self.break_off(now, context);
+        }
+        self.give_text(now);
+    }
+
+    fn drop_context(&mut self, context: &Context) {
+        if let Some(line) = &mut self.line {
+            line.playout.drop_line(context.id);
+        }
+        if context.state != State::Done {
+            self.tell_voice(TtsCommand::Cancel { voice: context.voice, context: context.id });
+        }
+    }
+
+    /// The caller has been hearing silence for too long.
+    pub(super) fn on_silence(&mut self, now: CallTime) {
+        self.owed_silence = None;
+        if let Some(id) = self.turns.front().map(|turn| turn.id) {
+            let reason = "no speech came in time".to_owned();
+            self.give_up(now, id, Fault { kind: FaultKind::Retryable, reason });
+        }
+    }
+}
