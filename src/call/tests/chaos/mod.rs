@@ -1,4 +1,4 @@
-//! Thousands of random calls against models that know the truth. A failure names its seed; the seed joins [`ALWAYS`].
+//! Random calls against models that know the truth. A failure names its seed; the seed joins [`ALWAYS`].
 
 mod agent;
 mod carrier;
