@@ -244,11 +244,6 @@ impl Context {
         self.transcript.is_all_timed(self.received_us())
     }
 
-    /// Whether word times and audio prove that all its text was spoken.
-    fn is_proved(&self) -> bool {
-        self.transcript.is_proved(self.received_us(), self.received_us_at_text)
-    }
-
     /// Time from its opening to its first audio.
     pub(super) fn first_byte(&self) -> Duration {
         self.first_byte.unwrap_or_default()
@@ -272,12 +267,17 @@ impl Context {
         self.is_all_spoken() || (!self.transcript.is_timed() && is_likely)
     }
 
-    /// What its silence means.
+    /// What its silence means. An agent that pauses is more likely than a stall, and a stall is more likely than a vendor
+    /// that forgets to say that it is done: so an open context has the benefit of the doubt, and a finishing one has not.
     pub(super) fn overdue(&self) -> Overdue {
         let all_text_answered = self.text_at_chunk == self.transcript.text().len();
         let plausible = self.received_us() * 2 >= text::spoken_micros(self.transcript.text());
-        let untimed = !self.transcript.is_timed() && all_text_answered && plausible;
-        if self.has_audio() && (self.is_proved() || untimed) { Overdue::Over } else { Overdue::Stalled }
+        let is_over = match (self.transcript.is_timed(), self.state) {
+            (true, State::Open) => self.transcript.is_proved(self.received_us(), self.received_us_at_text),
+            (true, State::Finishing | State::Done) => self.is_all_spoken(),
+            (false, _) => all_text_answered && plausible,
+        };
+        if self.has_audio() && is_over { Overdue::Over } else { Overdue::Stalled }
     }
 
     /// Microseconds of speech that its text will still bring, roughly. A context that owes nothing brings nothing, however

@@ -1,6 +1,7 @@
 //! Turns that are cut off.
 
-use super::rig::{Mood, Rig, plain, settings};
+use super::rig::{Rig, plain, settings};
+use super::voice::Mood;
 use crate::audio::vad;
 use crate::call::action::{AgentReport, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Event, Say};

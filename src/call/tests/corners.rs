@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::rig::{Marks, Mood, Rig, context, delivery, managed, plain, settings};
+use super::rig::{Marks, Rig, context, delivery, managed, plain, settings};
+use super::voice::Mood;
 use crate::audio::MediaFormat;
 use crate::call::action::{Action, AgentReport, Cause, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Event, Fault, FaultKind, Say, SpeechEvent, Start, TtsEvent};

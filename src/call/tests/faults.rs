@@ -1,6 +1,7 @@
 //! Voices that fail: the caller hears speech again, or the fallback line, within five seconds.
 
-use super::rig::{Marks, Mood, Rig, managed, plain, settings};
+use super::rig::{Marks, Rig, managed, plain, settings};
+use super::voice::Mood;
 use crate::call::action::{AgentReport, TtsCommand};
 use crate::call::event::{FaultKind, Say};
 use crate::call::settings::OnFailure;

@@ -6,3 +6,5 @@ mod corners;
 mod faults;
 mod playing;
 mod rig;
+mod text;
+mod voice;
