@@ -75,7 +75,7 @@ fn trust(config: &Config) -> Trust {
 
 fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
     let local = Voice {
-        name: "local",
+        name: "local".into(),
         encoding: Encoding::PcmS16Le,
         rate: Some(voice::RATE),
         buffering: Buffering::Gateway,
@@ -97,7 +97,7 @@ fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), Gateway
         config::Buffering::Managed(delay) => Buffering::Vendor { max_delay: delay },
     };
     let voice = Voice {
-        name: "cartesia",
+        name: "cartesia".into(),
         encoding: match config.encoding {
             SpeechEncoding::PcmS16le => Encoding::PcmS16Le,
             SpeechEncoding::PcmMulaw => Encoding::Mulaw,

@@ -25,18 +25,18 @@ use tokio_util::sync::CancellationToken;
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
 pub use dial::{Dialler, DiallerError};
-pub use inbox::{CallPort, Inbox, Input, inbox};
+pub use inbox::{CallPort, Inbox, inbox};
 pub use meter::Meter;
 pub use tts::VoiceLink;
 
 use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason};
-use crate::call::event::{AgentEvent, CarrierEvent, Event};
+use crate::call::event::{AgentEvent, Event};
 use crate::call::settings::Settings;
 use crate::call::stats::Stats;
 use crate::call::{Call, Timer};
-use crate::dialect::CarrierDialect;
+use crate::dialect::{Body, CarrierDialect, Input, Peers, Port};
 use crate::ids::CallTime;
-use inbox::{Body, Port};
+use crate::tape::What;
 use outbox::{Outbox, outbox};
 use tts::Links;
 
@@ -81,11 +81,12 @@ where
     let (outbox, pending) = outbox(setup.settings.playout.lead);
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
+    let (links, voices) = Links::new(setup.voices, inbox.sender());
     let mut driver = Driver {
         clock: Clock::start(),
         call: Call::new(setup.settings),
-        carrier: setup.carrier,
-        links: Links::new(setup.voices, inbox.sender()),
+        peers: Peers::new(setup.carrier, voices),
+        links,
         meter: setup.meter,
         tasks,
         outbox,
@@ -114,7 +115,7 @@ where
 struct Driver {
     clock: Clock,
     call: Call,
-    carrier: Box<dyn CarrierDialect>,
+    peers: Peers,
     links: Links,
     meter: Arc<Meter>,
     tasks: JoinSet<()>,
@@ -167,10 +168,9 @@ impl Driver {
                     Some(ended) = self.tasks.join_next() => Woken::Ended(ended),
                 },
             };
-            let event = self.event_of(woken);
             let now = self.clock.now();
-            if let Some(event) = event {
-                self.call.handle(now, event);
+            if let Some(taken) = self.taken(woken) {
+                self.take(now, &taken);
             }
             if now.since(self.absorbed_at) >= ABSORB_EVERY {
                 self.absorb(now);
@@ -178,15 +178,17 @@ impl Driver {
         }
     }
 
-    fn event_of(&mut self, woken: Woken) -> Option<Event> {
+    /// What the call has to be given after a wait.
+    fn taken(&mut self, woken: Woken) -> Option<What> {
+        let hang_up = || What::Input(Input { port: Port::Agent, body: Body::Agent(AgentEvent::HangUp) });
         match woken {
             Woken::Cancelled => {
                 self.cancel = None;
-                Some(Event::Agent(AgentEvent::HangUp))
+                Some(hang_up())
             }
             Woken::Draining => {
                 self.drain = None;
-                Some(Event::Drain)
+                Some(What::Drain)
             }
             Woken::Room => {
                 self.outbox.refill();
@@ -194,30 +196,32 @@ impl Driver {
             }
             Woken::Stalled => {
                 tracing::warn!("the carrier takes too little; the call ends");
-                Some(Event::Carrier(CarrierEvent::Lost))
+                Some(What::Input(Input { port: Port::Carrier, body: Body::Stuck }))
             }
-            Woken::Input(input) => self.decode(input),
-            Woken::Deadline => Some(Event::Wake),
+            Woken::Input(input) => match input.port {
+                Port::Voice { voice, link } if !self.links.is_live(voice, link) => None,
+                Port::Voice { .. } | Port::Carrier | Port::Agent => Some(What::Input(input)),
+            },
+            Woken::Deadline => Some(What::Wake),
             Woken::Ended(Err(error)) if error.is_panic() => {
                 self.meter.panicked();
                 tracing::error!("a task of the call panicked; the call ends");
-                Some(Event::Agent(AgentEvent::HangUp))
+                Some(hang_up())
             }
             Woken::Ended(_) => None,
         }
     }
 
-    fn decode(&mut self, input: Input) -> Option<Event> {
-        match (input.port, input.body) {
-            (Port::Carrier, Body::Oversize) => {
-                self.outbox.set_close_code(CLOSE_OVERSIZE);
-                Some(Event::Carrier(CarrierEvent::Lost))
-            }
-            (Port::Carrier, body) => Some(Event::Carrier(inbox::carrier_event(self.carrier.as_mut(), &body))),
-            (Port::Voice { voice, link }, body) => self.links.decode(voice, link, body).map(Event::Tts),
-            (Port::Agent, Body::Agent(event)) => Some(Event::Agent(event)),
-            (Port::Agent, _) => None,
+    /// Gives the call what it has to take.
+    fn take(&mut self, now: CallTime, taken: &What) {
+        if let What::Input(Input { port: Port::Carrier, body: Body::Oversize }) = taken {
+            self.outbox.set_close_code(CLOSE_OVERSIZE);
         }
+        let Some(event) = taken.event(&mut self.peers) else { return };
+        if let (What::Input(Input { port: Port::Voice { voice, .. }, .. }), Event::Tts(event)) = (taken, &event) {
+            self.links.note(*voice, event);
+        }
+        self.call.handle(now, event);
     }
 
     /// Carries out what the core wants, until it wants nothing more.
@@ -226,7 +230,7 @@ impl Driver {
         loop {
             match self.call.poll_action()? {
                 Action::Carrier(command) => self.tell_carrier(&command),
-                Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.tasks)),
+                Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.peers, &mut self.tasks)),
                 Action::Agent(report) => {
                     self.meter.observe(&report);
                     observer(now, &report);
@@ -245,7 +249,7 @@ impl Driver {
             CarrierCommand::Clear { held } => self.meter.cleared(*held),
             CarrierCommand::Mark(_) => {}
         }
-        let message = self.carrier.encode(command);
+        let message = self.peers.carrier_message(command);
         self.outbox.push(command, message);
     }
 

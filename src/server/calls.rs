@@ -14,10 +14,10 @@ use super::twilio::token::random_bytes;
 use crate::agent::script;
 use crate::call::action::AgentReport;
 use crate::call::event::{AgentEvent, Say, Start};
-use crate::dialect::CarrierDialect;
+use crate::dialect::{CarrierDialect, Input};
 use crate::driver::inbox::CallOver;
 use crate::driver::meter::end_name;
-use crate::driver::{CallPort, CallSetup, Frame, Input, inbox, run_call};
+use crate::driver::{CallPort, CallSetup, Frame, inbox, run_call};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
 
 /// Events that a slow watcher may be behind before it is told that it missed some.
