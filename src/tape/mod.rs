@@ -5,12 +5,15 @@
 //! decoders and makes the same calls. The last entry of a whole tape is [`What::End`], which says what the call sent.
 
 mod digest;
+mod pseudonym;
 mod read;
+mod redact;
 
 use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
 pub use read::{Tape, TapeError};
+pub use redact::Redactor;
 
 use crate::call::action::EndReason;
 use crate::call::event::{Event, SpeechEvent};
