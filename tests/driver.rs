@@ -151,6 +151,7 @@ impl Bench {
             voices: vec![VoiceLink::Local(pool)],
             meter: meter.clone(),
             first: vec![Input { port: Port::Carrier, body: Body::Text(START.to_owned()) }],
+            tape: None,
             drain: drain.clone(),
             cancel: cancel.clone(),
         };

@@ -31,7 +31,7 @@ enum Command {
     /// Performs a call on this machine, with no phone, no account and no network.
     Demo(demo::DemoArgs),
     /// Answers calls.
-    Serve(ConfigArgs),
+    Serve(serve::ServeArgs),
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
     /// Makes an emulated call to a media-stream URL and measures it.

@@ -10,6 +10,7 @@ pub mod inbox;
 mod local;
 pub mod meter;
 mod outbox;
+mod record;
 mod tts;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ pub use clock::Clock;
 pub use dial::{Dialler, DiallerError};
 pub use inbox::{CallPort, Inbox, inbox};
 pub use meter::Meter;
+pub use record::{Shelf, Tap};
 pub use tts::VoiceLink;
 
 use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason};
@@ -57,6 +59,8 @@ pub struct CallSetup {
     pub meter: Arc<Meter>,
     /// What was read from the carrier before the call was accepted, `start` last.
     pub first: Vec<Input>,
+    /// Where the call is recorded, if it is.
+    pub tape: Option<Tap>,
     /// The node is about to stop; the call goes on.
     pub drain: CancellationToken,
     /// The call has to end now.
@@ -88,6 +92,7 @@ where
         peers: Peers::new(setup.carrier, voices),
         links,
         meter: setup.meter,
+        tape: setup.tape,
         tasks,
         outbox,
         own: setup.first.into(),
@@ -118,6 +123,7 @@ struct Driver {
     peers: Peers,
     links: Links,
     meter: Arc<Meter>,
+    tape: Option<Tap>,
     tasks: JoinSet<()>,
     outbox: Outbox,
     /// Inputs that the driver itself has to give, before any other.
@@ -170,7 +176,7 @@ impl Driver {
             };
             let now = self.clock.now();
             if let Some(taken) = self.taken(woken) {
-                self.take(now, &taken);
+                self.take(now, taken);
             }
             if now.since(self.absorbed_at) >= ABSORB_EVERY {
                 self.absorb(now);
@@ -213,13 +219,17 @@ impl Driver {
     }
 
     /// Gives the call what it has to take.
-    fn take(&mut self, now: CallTime, taken: &What) {
+    fn take(&mut self, now: CallTime, taken: What) {
         if let What::Input(Input { port: Port::Carrier, body: Body::Oversize }) = taken {
             self.outbox.set_close_code(CLOSE_OVERSIZE);
         }
         let Some(event) = taken.event(&mut self.peers) else { return };
-        if let (What::Input(Input { port: Port::Voice { voice, .. }, .. }), Event::Tts(event)) = (taken, &event) {
+        if let (What::Input(Input { port: Port::Voice { voice, .. }, .. }), Event::Tts(event)) = (&taken, &event) {
             self.links.note(*voice, event);
+        }
+        // Before the call takes it: should the call panic, the cause is on the tape.
+        if let Some(tape) = &mut self.tape {
+            tape.take(now, taken, &event);
         }
         self.call.handle(now, event);
     }
@@ -233,10 +243,16 @@ impl Driver {
                 Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.peers, &mut self.tasks)),
                 Action::Agent(report) => {
                     self.meter.observe(&report);
+                    if let (Some(tape), AgentReport::CallerSpeech(change)) = (&mut self.tape, &report) {
+                        tape.heard(*change);
+                    }
                     observer(now, &report);
                 }
                 Action::End(reason) => {
                     self.absorb(now);
+                    if let Some(tape) = &mut self.tape {
+                        tape.ended(now, reason);
+                    }
                     return Some(reason);
                 }
             }
@@ -248,6 +264,9 @@ impl Driver {
             CarrierCommand::Media { late, .. } => self.meter.sent(*late),
             CarrierCommand::Clear { held } => self.meter.cleared(*held),
             CarrierCommand::Mark(_) => {}
+        }
+        if let Some(tape) = &mut self.tape {
+            tape.sent(command);
         }
         let message = self.peers.carrier_message(command);
         self.outbox.push(command, message);
@@ -263,9 +282,10 @@ impl Driver {
 
     /// Says goodbye on every socket. When this returns, every task of the call has ended.
     async fn leave(self) {
-        let Driver { mut tasks, outbox, links, meter, .. } = self;
-        // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well.
-        drop((outbox, links));
+        let Driver { mut tasks, outbox, links, meter, tape, .. } = self;
+        // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well. The tape ends
+        // with what the call took last.
+        drop((outbox, links, tape));
         let goodbyes = async {
             while let Some(ended) = tasks.join_next().await {
                 if ended.is_err_and(|error| error.is_panic()) {

@@ -191,12 +191,14 @@ pub(super) async fn run<R, W>(
     let (reports, hearing) = mpsc::channel(REPORTS_WAITING_MAX);
     let mut settings = node.settings().call.clone();
     settings.seed = random_bytes().map_or(0, u64::from_be_bytes);
+    let tape = node.tape(&settings, start);
     let setup = CallSetup {
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
         meter: node.meter().clone(),
         first,
+        tape,
         drain: limits.drain,
         cancel: limits.cancel,
     };
