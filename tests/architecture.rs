@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
         &["ids", "audio", "call", "dialect"],
         &["base64", "bytes", "crc32fast", "hmac", "serde", "serde_json", "sha2", "thiserror"],
     ),
-    ("replay", &["ids", "audio", "tape", "call", "dialect"], &["serde", "serde_json", "thiserror"]),
+    ("replay", &["ids", "tape", "call", "dialect"], &["crc32fast", "serde", "serde_json", "thiserror"]),
     ("voice", &["ids", "audio"], &["bytes", "flite_rs", "thiserror", "tokio"]),
     (
         "driver",

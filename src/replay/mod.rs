@@ -1,8 +1,12 @@
 //! A recorded call, performed again: tape -> dialects -> `Call` -> what was sent, in virtual time.
 
+mod check;
 mod session;
+mod timeline;
 
+pub use check::{Difference, Expected, Unfaithful};
 pub use session::{Sent, Session, ToVoice};
+pub use timeline::Timeline;
 
 use crate::ids::CallTime;
 use crate::tape::{Entry, Tape, Wakes, What};
