@@ -8,12 +8,14 @@ mod digest;
 mod pseudonym;
 mod read;
 mod redact;
+mod write;
 
 use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
 pub use read::{Tape, TapeError};
 pub use redact::Redactor;
+pub use write::Lines;
 
 use crate::call::action::EndReason;
 use crate::call::event::{Event, SpeechEvent};
