@@ -5,6 +5,7 @@ mod call_load;
 mod check;
 mod demo;
 mod emulate;
+mod replay;
 mod serve;
 mod signal;
 
@@ -33,11 +34,13 @@ enum Command {
     /// Performs a call on this machine, with no phone, no account and no network.
     Demo(demo::DemoArgs),
     /// Answers calls.
-    Serve(ConfigArgs),
+    Serve(serve::ServeArgs),
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
     /// Makes an emulated call to a media-stream URL and measures it, or many at once.
     Call(Box<call::CallArgs>),
+    /// Performs recorded calls again, in no time.
+    Replay(replay::ReplayArgs),
     /// Runs a server that stands in for a vendor.
     Emulate(emulate::EmulateArgs),
 }
@@ -74,6 +77,7 @@ pub(crate) fn run() -> ExitCode {
         // One thread: a load shares its machine with what it measures, and has a core at most.
         Command::Call(args) if args.is_load() => drive_on(Builder::new_current_thread(), call_load::load(*args)),
         Command::Call(args) => drive(call::call(*args)),
+        Command::Replay(args) => drive(replay::run(args)),
         Command::Emulate(args) => drive(signal::until_stopped(|stop| emulate::run(args, stop))),
     }
 }
