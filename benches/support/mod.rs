@@ -11,3 +11,4 @@
 
 pub(crate) mod measured;
 pub(crate) mod page;
+pub(crate) mod world;
