@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::processes::{Scratch, Server, free_address, generate};
 
 /// The sentence that is spoken over and over: 98 characters, which the voice takes 5.3 seconds for.
-const SENTENCE: &str = "The next stop on this line is the old harbour, where you can change for the ferry to the islands. ";
+const SENTENCE: &str =
+    "The next stop on this line is the old harbour, where you can change for the ferry to the islands. ";
 
 /// Length of the window in seconds: two turns of the queue, which is filled to 20 s of speech and refilled at 10 s.
 const WINDOW_S: u32 = 20;

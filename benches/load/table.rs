@@ -19,7 +19,12 @@ pub(crate) fn markdown(outcomes: &[Outcome]) -> String {
         for outcome in outcomes.iter().filter(interrupted) {
             let path = if outcome.row.kind == Kind::Keys { "/key_to_clear_ms" } else { "/onset_to_clear_ms" };
             let spread = spread(outcome, path, &["p50", "p99", "max"]);
-            let _ = writeln!(text, "| {} | {spread} | {} |", outcome.row.name(), number(outcome, &format!("{path}/count"), 0));
+            let _ = writeln!(
+                text,
+                "| {} | {spread} | {} |",
+                outcome.row.name(),
+                number(outcome, &format!("{path}/count"), 0)
+            );
         }
     }
     for outcome in outcomes.iter().filter(|outcome| matches!(outcome.row.kind, Kind::Short { .. })) {
@@ -49,7 +54,8 @@ fn row(outcome: &Outcome, floor: Option<f64>) -> String {
     let is_floor = outcome.row.kind == Kind::Floor;
     let cpu = outcome.figure("/gateway/cpu_ms_per_call_second");
     let ratio = floor.zip(cpu).map_or_else(|| "-".to_owned(), |(floor, cpu)| format!("{:.2}", cpu / floor));
-    let missing = outcome.figure("/frames_unbroken").zip(outcome.figure("/frames")).map(|(all, some)| (all - some).max(0.0));
+    let missing =
+        outcome.figure("/frames_unbroken").zip(outcome.figure("/frames")).map(|(all, some)| (all - some).max(0.0));
     let missing = missing.filter(|_| !matches!(outcome.row.kind, Kind::Keys | Kind::BargeIn | Kind::Short { .. }));
     let core = outcome.figure("/gateway/core").map_or_else(|| "-".to_owned(), |core| format!("{:.0} %", core * 100.0));
     let rss = outcome.figure("/gateway/rss_kib_per_call");
