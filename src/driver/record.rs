@@ -97,6 +97,7 @@ impl Shelf {
             now: CallTime::ZERO,
             digest: Digest::default(),
             end: None,
+            withdrawn: Vec::new(),
             meter: self.meter.clone(),
         };
         tap.line(&header);
@@ -153,6 +154,7 @@ pub struct Tap {
     now: CallTime,
     digest: Digest,
     end: Option<EndReason>,
+    withdrawn: Vec<(u64, u64)>,
     meter: Arc<Meter>,
 }
 
@@ -194,6 +196,11 @@ impl Tap {
         self.end = Some(reason);
     }
 
+    /// Ends the tape. `withdrawn` are messages that never reached the carrier's socket.
+    pub(super) fn finish(mut self, withdrawn: Vec<(u64, u64)>) {
+        self.withdrawn = withdrawn;
+    }
+
     fn line(&mut self, line: &impl Serialize) {
         self.last_line = self.buffer.len();
         // Into memory, and of types that can always be written.
@@ -228,7 +235,7 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        let end = End { reason: self.end, sent: self.digest };
+        let end = End { reason: self.end, sent: self.digest, withdrawn: std::mem::take(&mut self.withdrawn) };
         self.line(&Entry { at: self.now, what: What::End(end) });
         self.hand_over();
         self.send(Job::Close { tape: self.tape });
