@@ -33,7 +33,7 @@ pub(crate) struct Speech {
 /// Settings of a call with one voice, all else as the gateway has it by default.
 pub(crate) fn settings(speech: Speech, playout: Playout, interruptible: Interruptible) -> Settings {
     let voice = Voice {
-        name: "model",
+        name: "model".into(),
         encoding: speech.encoding,
         rate: Some(speech.rate),
         buffering: Buffering::Gateway,
