@@ -9,6 +9,7 @@
     reason = "a bench reports to its terminal, and stops at the first thing that is not as it should be"
 )]
 
+pub(crate) mod lateness;
 pub(crate) mod measured;
 pub(crate) mod page;
 pub(crate) mod world;

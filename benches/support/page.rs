@@ -23,7 +23,13 @@ pub(crate) fn replace(name: &str, markdown: &str) {
     let page = with_section(&page, name, markdown);
     let page = with_section(&page, "machine", &machine());
     fs::write(&path, page).expect("docs/performance.md can be written");
-    println!("\n{markdown}\ndocs/performance.md: section {name} rewritten");
+    show(markdown);
+    show(&format!("docs/performance.md: section {name} rewritten"));
+}
+
+/// Tells the terminal.
+pub(crate) fn show(markdown: &str) {
+    println!("\n{markdown}");
 }
 
 fn with_section(page: &str, name: &str, markdown: &str) -> String {

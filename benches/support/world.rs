@@ -14,6 +14,8 @@ use trunkline::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
 /// Length of a frame, both ways.
 pub(crate) const FRAME: Duration = Duration::from_millis(20);
+/// Frames at the start of a turn in which the largest lead is still being filled: 200 ms.
+pub(crate) const OPENING: u32 = 10;
 /// Length of the audio in one chunk of the model voice.
 const CHUNK: Duration = Duration::from_millis(90);
 /// How long the model voice speaks at one character.
@@ -33,7 +35,7 @@ pub(crate) struct Speech {
 /// Settings of a call with one voice, all else as the gateway has it by default.
 pub(crate) fn settings(speech: Speech, playout: Playout, interruptible: Interruptible) -> Settings {
     let voice = Voice {
-        name: "model",
+        name: "model".into(),
         encoding: speech.encoding,
         rate: Some(speech.rate),
         buffering: Buffering::Gateway,
@@ -79,8 +81,10 @@ impl Lateness for Punctual {
 pub(crate) struct Seen {
     /// Frames that were played or are about to be.
     pub(crate) frames: u64,
-    /// Times that nothing was left to play in the middle of a turn.
+    /// Times that nothing was left to play in a turn, after its first [`OPENING`] frames.
     pub(crate) underruns: u64,
+    /// The same within them.
+    pub(crate) underruns_at_start: u64,
     /// Silence in all of these.
     pub(crate) silence: Duration,
     /// Each `clear`: when it came, and how much audio it dropped.
@@ -101,6 +105,8 @@ struct Carrier {
     /// When the frame at the head of the queue starts to play; after the last one, when it ended.
     playing_since: CallTime,
     last: Option<u8>,
+    /// Frames of the same turn so far.
+    in_turn: u32,
     seen: Seen,
 }
 
@@ -125,14 +131,21 @@ impl Carrier {
     }
 
     fn take(&mut self, now: CallTime, whose: u8) {
+        if self.last != Some(whose) {
+            self.in_turn = 0;
+        }
         if self.is_dry() {
-            if self.last == Some(whose) && self.playing_since < now {
-                self.seen.underruns += 1;
+            if self.in_turn > 0 && self.playing_since < now {
+                match self.in_turn {
+                    ..OPENING => self.seen.underruns_at_start += 1,
+                    OPENING.. => self.seen.underruns += 1,
+                }
                 self.seen.silence += now.since(self.playing_since);
             }
             self.playing_since = now;
         }
         self.last = Some(whose);
+        self.in_turn += 1;
         self.seen.frames += 1;
         self.queue.push_back(Queued::Audio(whose));
     }

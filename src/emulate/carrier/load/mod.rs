@@ -163,7 +163,7 @@ fn close(shared: &Shared, opened: CallTime, edges: Edges) -> Facts {
         Lasting::Window(_) => live as f64 * window,
         Lasting::Each(each) => f64::from(shared.plan.calls) * each.as_secs_f64(),
     };
-    let queued_us = shared.plan.served.as_ref().map(|served| served.micros().saturating_sub(tally.received_us));
+    let queued_us = shared.plan.served.as_ref().map(|_| tally.queued_us_max);
     let calls = u64::from(shared.plan.calls);
     Facts { calls, live, window_s: window, call_seconds, queued_us, edges }
 }
@@ -287,6 +287,9 @@ async fn beat_on(shared: Arc<Shared>) {
             lines.retain(|line| !gone.iter().any(|gone| Arc::ptr_eq(gone, line)));
         }
         let mut tally = locked(&shared.tally);
+        if let Some(served) = &shared.plan.served {
+            tally.queued_us_max = tally.queued_us_max.max(served.micros().saturating_sub(tally.received_us));
+        }
         if tally.open {
             tally.tick_late.add(now.since(at), lines.len() as u64);
         }

@@ -28,6 +28,8 @@ pub(super) struct Tally {
     pub(super) first_media: Histogram,
     /// Always: microseconds of audio received.
     pub(super) received_us: u64,
+    /// Always: the most audio that the load's own voice had spoken and nobody had received, in microseconds.
+    pub(super) queued_us_max: u64,
     /// Always.
     pub(super) ends: Ends,
 }
@@ -62,7 +64,8 @@ pub struct Watched {
     pub rss_after_kib: u64,
     /// Growth of memory from before the first call to the end of the window, for each call that was live then.
     pub rss_kib_per_call: Option<f64>,
-    /// Part of it that is speech made and not yet sent; known if the voice is the load's own.
+    /// The most of it that was speech made and not yet sent: an allocator keeps what it once took. Known if the voice is
+    /// the load's own; nonsense if callers interrupt, because what is dropped then looks like waiting.
     pub queued_kib_per_call: Option<f64>,
     /// Open descriptors before the first call.
     pub descriptors_before: u64,
@@ -133,6 +136,7 @@ pub(super) struct Facts {
     pub(super) window_s: f64,
     /// Seconds of all calls within the window.
     pub(super) call_seconds: f64,
+    /// The most at a time, if the voice is the load's own.
     pub(super) queued_us: Option<u64>,
     pub(super) edges: Edges,
 }
