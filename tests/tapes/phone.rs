@@ -16,9 +16,15 @@ const FRAME_SAMPLES: usize = 160;
 /// How long a gateway may take to close after `stop`.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Calls `url`, says `speech` (8 kHz) after `speak_at`, presses a key, hangs up after `frames` frames. Gives everything that
-/// came.
-pub(crate) async fn call(url: &str, sid: &str, speech: &[i16], speak_at: usize, frames: usize) -> Vec<String> {
+/// Frames from the caller's first word to the key, and to the end of the call.
+const KEY_AFTER: usize = 60;
+const STOP_AFTER: usize = 150;
+/// A gateway that has said nothing after so many frames never will.
+const FRAMES_MAX: usize = 2_000;
+
+/// Calls `url`, says `speech` (8 kHz) `speak_after` frames after the first audio, presses a key and hangs up. Gives everything
+/// that came.
+pub(crate) async fn call(url: &str, sid: &str, speech: &[i16], speak_after: usize) -> Vec<String> {
     let (socket, _) = connect_async(url).await.unwrap();
     let (mut writer, mut reader) = socket.split();
     let media_format = json!({"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1});
@@ -35,8 +41,8 @@ pub(crate) async fn call(url: &str, sid: &str, speech: &[i16], speak_at: usize, 
     let mut plays_until = Instant::now();
     let mut tick = interval(FRAME);
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut sent = 0;
-    while sent < frames {
+    let (mut sent, mut speak_at) = (0, FRAMES_MAX);
+    while sent < (speak_at + STOP_AFTER).min(FRAMES_MAX) {
         tokio::select! {
             _ = tick.tick() => {
                 while marks.first().is_some_and(|(due, _)| *due <= Instant::now()) {
@@ -45,7 +51,7 @@ pub(crate) async fn call(url: &str, sid: &str, speech: &[i16], speak_at: usize, 
                     writer.send(Message::text(mark.to_string())).await.unwrap();
                 }
                 writer.send(Message::text(media(sid, sent, speech, speak_at))).await.unwrap();
-                if sent == frames / 2 {
+                if sent == speak_at + KEY_AFTER {
                     let key = json!({"event": "dtmf", "streamSid": sid, "dtmf": {"track": "inbound_track", "digit": "7"}});
                     writer.send(Message::text(key.to_string())).await.unwrap();
                 }
@@ -55,7 +61,10 @@ pub(crate) async fn call(url: &str, sid: &str, speech: &[i16], speak_at: usize, 
                 let Some(Ok(Message::Text(text))) = message else { continue };
                 let value: Value = serde_json::from_str(text.as_str()).unwrap();
                 match value["event"].as_str().unwrap() {
-                    "media" => plays_until = plays_until.max(Instant::now()) + FRAME,
+                    "media" => {
+                        plays_until = plays_until.max(Instant::now()) + FRAME;
+                        speak_at = speak_at.min(sent + speak_after);
+                    }
                     "mark" => marks.push((plays_until, value["mark"]["name"].clone())),
                     "clear" => {
                         plays_until = Instant::now();
