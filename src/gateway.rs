@@ -1,6 +1,7 @@
 //! From a configuration to a node: where the settings of all layers are put together.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use crate::audio::{Encoding, vad};
 use crate::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice};
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
 use crate::dialect::cartesia;
-use crate::driver::{Dialler, DiallerError};
+use crate::driver::{Dialler, DiallerError, Meter, Shelf};
 use crate::server::twilio::signature::Verifier;
 use crate::server::twilio::token::{RandomError, random_bytes};
-use crate::server::{AgentSettings, Node, Settings, Speaker, Trust};
+use crate::server::{AgentSettings, Node, Settings, Speaker, Tapes, Trust};
+use crate::tape;
 use crate::voice::{self, Pool};
 
 /// A context that has been without a chunk for so long gets no new text: Cartesia drops it after one second.
@@ -27,6 +29,9 @@ pub enum GatewayError {
     /// The system has no randomness.
     #[error("no key for stream tokens")]
     Random(#[from] RandomError),
+    /// Calls cannot be recorded.
+    #[error("tape.dir: {} cannot be written to", .0.display())]
+    Tapes(PathBuf, #[source] std::io::Error),
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
@@ -38,6 +43,7 @@ pub enum GatewayError {
 /// [`GatewayError`].
 pub fn node(config: &Config) -> Result<Node, GatewayError> {
     let (voices, speakers) = voices(config)?;
+    let meter = Arc::<Meter>::default();
     let settings = Settings {
         public_url: config.server.public_url.clone(),
         trust: trust(config),
@@ -54,8 +60,25 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
         speakers,
         agent: agent(config),
         show_text: config.log.show_text,
+        tapes: tapes(&config.tape, &meter)?,
+        meter,
     };
     Ok(Node::new(settings))
+}
+
+fn tapes(config: &config::Tape, meter: &Arc<Meter>) -> Result<Option<Tapes>, GatewayError> {
+    let Some(directory) = &config.dir else { return Ok(None) };
+    let directory = PathBuf::from(directory);
+    let shelf = Shelf::open(&directory, meter.clone()).map_err(|error| GatewayError::Tapes(directory, error))?;
+    let text = match config.text {
+        config::TapeText::Redact => tape::Text::Redact,
+        config::TapeText::Keep => tape::Text::Keep,
+    };
+    let audio = match config.audio {
+        config::TapeAudio::Keep => tape::Audio::Keep,
+        config::TapeAudio::Silence => tape::Audio::Silence,
+    };
+    Ok(Some(Tapes { shelf: Arc::new(shelf), text, audio }))
 }
 
 fn trust(config: &Config) -> Trust {
@@ -75,7 +98,7 @@ fn trust(config: &Config) -> Trust {
 
 fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
     let local = Voice {
-        name: "local",
+        name: "local".into(),
         encoding: Encoding::PcmS16Le,
         rate: Some(voice::RATE),
         buffering: Buffering::Gateway,
@@ -97,7 +120,7 @@ fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), Gateway
         config::Buffering::Managed(delay) => Buffering::Vendor { max_delay: delay },
     };
     let voice = Voice {
-        name: "cartesia",
+        name: "cartesia".into(),
         encoding: match config.encoding {
             SpeechEncoding::PcmS16le => Encoding::PcmS16Le,
             SpeechEncoding::PcmMulaw => Encoding::Mulaw,

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module, what it may import of this crate, which dependencies it may name. Arrows point down only.
-const LAYERS: [(&str, &[&str], &[&str]); 14] = [
+const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     ("ids", &[], &["serde", "thiserror"]),
     (
         "audio",
@@ -17,12 +17,19 @@ const LAYERS: [(&str, &[&str], &[&str]); 14] = [
         &["audio_codec_algorithms", "audioadapter_buffers", "bytes", "earshot", "rubato", "serde", "thiserror"],
     ),
     ("wire", &["ids"], &["base64", "serde", "serde_json", "thiserror"]),
-    ("call", &["ids", "audio"], &["backon", "bytes", "tracing"]),
-    ("dialect", &["ids", "audio", "wire", "call"], &["base64", "bytes", "serde_json", "thiserror"]),
+    // `serde` without a format: settings, and what agents and voices of this process say, go onto tapes.
+    ("call", &["ids", "audio"], &["backon", "bytes", "serde", "tracing"]),
+    ("dialect", &["ids", "audio", "wire", "call"], &["base64", "bytes", "serde", "serde_json", "thiserror"]),
+    (
+        "tape",
+        &["ids", "audio", "call", "dialect"],
+        &["base64", "bytes", "crc32fast", "hmac", "serde", "serde_json", "sha2", "thiserror"],
+    ),
+    ("replay", &["ids", "tape", "call", "dialect"], &["crc32fast", "serde", "serde_json", "thiserror"]),
     ("voice", &["ids", "audio"], &["bytes", "flite_rs", "thiserror", "tokio"]),
     (
         "driver",
-        &["ids", "call", "dialect", "voice"],
+        &["ids", "tape", "call", "dialect", "voice"],
         &[
             "bytes",
             "futures_util",
@@ -39,7 +46,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 14] = [
     ("agent", &["ids", "audio", "call", "driver"], &["tokio"]),
     (
         "server",
-        &["ids", "audio", "call", "dialect", "driver", "voice", "agent"],
+        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent"],
         &[
             "axum",
             "base64",

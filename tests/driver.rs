@@ -19,8 +19,8 @@ use trunkline::call::action::{AgentReport, EndReason};
 use trunkline::call::event::{AgentEvent, Say};
 use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
 use trunkline::dialect::twilio::Twilio;
-use trunkline::driver::inbox::{Body, Port};
-use trunkline::driver::{CallPort, CallSetup, Frame, Input, Meter, VoiceLink, inbox, run_call};
+use trunkline::dialect::{Body, Input, Port};
+use trunkline::driver::{CallPort, CallSetup, Frame, Meter, VoiceLink, inbox, run_call};
 use trunkline::voice::{self, Pool};
 
 const START: &str = r#"{"event":"start","streamSid":"MZ1","start":{"streamSid":"MZ1","callSid":"CA1",
@@ -105,7 +105,7 @@ struct Bench {
 
 fn settings() -> Settings {
     let local = Voice {
-        name: "local",
+        name: "local".into(),
         encoding: Encoding::PcmS16Le,
         rate: Some(voice::RATE),
         buffering: Buffering::Gateway,
@@ -151,6 +151,7 @@ impl Bench {
             voices: vec![VoiceLink::Local(pool)],
             meter: meter.clone(),
             first: vec![Input { port: Port::Carrier, body: Body::Text(START.to_owned()) }],
+            tape: None,
             drain: drain.clone(),
             cancel: cancel.clone(),
         };

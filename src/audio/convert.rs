@@ -1,13 +1,14 @@
 //! From what a voice sends to what a carrier takes: decode, change the rate, encode, cut into whole frames.
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::format::{Encoding, MediaFormat};
 use super::resample::{RateError, Resampler};
 use super::{g711, pcm};
 
 /// Headerless audio as a voice sends it, one channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFormat {
     /// How a sample is written.
     pub encoding: Encoding,

@@ -5,6 +5,7 @@
 
 use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, FixedAsync, PolynomialDegree, Resampler as _};
+use serde::{Deserialize, Serialize};
 
 use super::format::{Encoding, MediaFormat};
 use super::{g711, pcm};
@@ -20,7 +21,8 @@ const GATE_PEAK: u16 = 64;
 const HISTORY: u32 = 128;
 
 /// When speech counts as speech.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Speech shorter than this never counts, in milliseconds, 20 to 2,000.
     pub min_speech_ms: u32,
@@ -37,7 +39,8 @@ impl Default for Settings {
 }
 
 /// A change that the detector is sure of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// The caller has been speaking for `min_speech_ms`.
     Started,

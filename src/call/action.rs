@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::event::{Delivery, Fault, VoiceIndex};
 use crate::audio::{SourceFormat, vad};
@@ -42,7 +43,8 @@ pub enum CarrierCommand {
 }
 
 /// What to tell a voice.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TtsCommand {
     /// Make the link. Answered by `Up` or `Down`.
     Dial {
@@ -80,8 +82,18 @@ pub enum TtsCommand {
     },
 }
 
+impl TtsCommand {
+    /// Which voice is told.
+    pub fn voice(&self) -> VoiceIndex {
+        match self {
+            TtsCommand::Dial { voice } | TtsCommand::HangUp { voice } | TtsCommand::Cancel { voice, .. } => *voice,
+            TtsCommand::Speak { on, .. } | TtsCommand::Flush { on } | TtsCommand::Finish { on } => on.voice,
+        }
+    }
+}
+
 /// A context and all that stays the same for its whole life.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// Which voice.
     pub voice: VoiceIndex,
@@ -94,7 +106,8 @@ pub struct Place {
 }
 
 /// What the agent, and whoever watches, is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AgentReport {
     /// The stream began.
     Started,
@@ -166,7 +179,7 @@ pub enum AgentReport {
 }
 
 /// What the caller heard of a turn, in the agent's own text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// A prefix of the turn's text, cut at a word. What a failing voice skipped is left out.
     pub text: String,
@@ -177,7 +190,8 @@ pub struct Heard {
 }
 
 /// What cut a turn off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The caller spoke.
     Speech,
@@ -190,7 +204,8 @@ pub enum Cause {
 }
 
 /// Whether the agent should go on producing text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Flow {
     /// Go on.
     Open,
@@ -199,7 +214,8 @@ pub enum Flow {
 }
 
 /// Why a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The carrier ended the stream.
     CarrierStopped,

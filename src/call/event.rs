@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::settings::Interruptible;
 use crate::audio::MediaFormat;
@@ -63,7 +64,8 @@ pub struct Start {
 }
 
 /// What an agent wants.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AgentEvent {
     /// Text to speak.
     Say(Say),
@@ -74,7 +76,7 @@ pub enum AgentEvent {
 }
 
 /// A piece of a turn's text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Say {
     /// The turn; a number not seen before opens a new one behind those that are live.
     pub turn: TurnId,
@@ -91,7 +93,7 @@ pub struct Say {
 }
 
 /// How an utterance is spoken. What is `None` is the voice's own setting.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The vendor's id of the voice.
     pub voice: Option<String>,
@@ -156,7 +158,7 @@ pub enum TtsEvent {
 }
 
 /// A word and its place in its context's audio.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedWord {
     /// The word, as far as possible as it was written.
     pub text: String,
@@ -167,7 +169,7 @@ pub struct TimedWord {
 }
 
 /// Why speech failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What it means for the next try.
     pub kind: FaultKind,
@@ -176,7 +178,8 @@ pub struct Fault {
 }
 
 /// What a fault means for the next try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// Trying again cannot help: wrong key, voice, model, or protocol.
     Fatal,
@@ -189,7 +192,8 @@ pub enum FaultKind {
 }
 
 /// What an outside detector heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SpeechEvent {
     /// The caller started to speak.
     Started,

@@ -35,6 +35,7 @@ use pacing::Pacing;
 use playout::Playout;
 use settings::{Interruptible, Settings};
 use stats::Stats;
+pub(crate) use text::ABBREVIATIONS;
 pub use timers::Timer;
 use turn::Turn;
 

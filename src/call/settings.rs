@@ -1,11 +1,14 @@
 //! What the core needs to know before a call begins.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::audio::{Encoding, vad};
 
 /// Everything that shapes one call. Plain data: it goes whole into a tape's header.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The voices, best first. The first one speaks; the last one says the fallback line when it cannot.
     pub voices: Vec<Voice>,
@@ -26,10 +29,10 @@ pub struct Settings {
 }
 
 /// One way of making speech.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voice {
     /// Its name in reports and metrics.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How it writes samples.
     pub encoding: Encoding,
     /// Samples a second; `None` takes the carrier's own rate.
@@ -41,7 +44,8 @@ pub struct Voice {
 }
 
 /// Who gathers tokens into something that can be spoken. Both at once would add their delays, so it cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Buffering {
     /// The vendor: tokens go out verbatim as they come, and it waits at most `max_delay` for more.
     Vendor {
@@ -53,7 +57,8 @@ pub enum Buffering {
 }
 
 /// What happens when a turn cannot be spoken, after the fallback line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// The call goes on; the next turn tries again.
     Continue,
@@ -62,7 +67,8 @@ pub enum OnFailure {
 }
 
 /// How outbound audio is paced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Playout {
     /// Audio kept ahead at the carrier: it hides our jitter, and it is what `clear` has to flush.
     pub lead: Duration,
@@ -71,7 +77,8 @@ pub struct Playout {
 }
 
 /// Which input of the caller may cut an utterance off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Interruptible {
     /// Speech and digits.
     Any,
@@ -84,7 +91,8 @@ pub enum Interruptible {
 }
 
 /// How long things may take before the core acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// From text that must be spoken to its first audio.
     pub first_audio: Duration,

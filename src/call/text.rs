@@ -10,7 +10,7 @@ const PORTION_BYTES_MAX: usize = 400;
 pub(super) const MICROS_PER_CHAR: u64 = 65_000;
 
 /// Words that end in a full stop without ending a sentence. The rest is caught by what follows the stop.
-const ABBREVIATIONS: [&str; 18] = [
+pub(crate) const ABBREVIATIONS: [&str; 18] = [
     "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "etc", "no", "approx", "dept", "inc", "ltd", "co", "e.g",
     "i.e",
 ];

@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod demo;
 mod emulate;
+mod replay;
 mod serve;
 mod signal;
 
@@ -31,11 +32,13 @@ enum Command {
     /// Performs a call on this machine, with no phone, no account and no network.
     Demo(demo::DemoArgs),
     /// Answers calls.
-    Serve(ConfigArgs),
+    Serve(serve::ServeArgs),
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
     /// Makes an emulated call to a media-stream URL and measures it.
     Call(call::CallArgs),
+    /// Performs recorded calls again, in no time.
+    Replay(replay::ReplayArgs),
     /// Runs a server that stands in for a vendor.
     Emulate(emulate::EmulateArgs),
 }
@@ -70,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(args) => drive(signal::until_stopped(|stop| serve::run(args, stop))),
         Command::Check(args) => check::run(&args),
         Command::Call(args) => drive(call::call(args)),
+        Command::Replay(args) => drive(replay::run(args)),
         Command::Emulate(args) => drive(signal::until_stopped(|stop| emulate::run(args, stop))),
     }
 }

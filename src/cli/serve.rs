@@ -9,6 +9,16 @@ use trunkline::{gateway, server, telemetry};
 
 use super::ConfigArgs;
 
+/// Arguments of `trunkline serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Record every call in this directory (`tape.dir`).
+    #[arg(long, value_name = "DIR")]
+    record: Option<String>,
+}
+
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -27,8 +37,9 @@ pub(crate) enum ServeError {
 }
 
 /// Serves until `stop`, then drains.
-pub(crate) async fn run(args: ConfigArgs, stop: CancellationToken) -> Result<(), ServeError> {
-    let input = args.input().map_err(|problem| ServeError::Config(Problems(vec![problem])))?;
+pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<(), ServeError> {
+    let mut input = args.config.input().map_err(|problem| ServeError::Config(Problems(vec![problem])))?;
+    input.overrides.extend(args.record.map(|directory| ("tape.dir".to_owned(), directory)));
     let loaded = load(&input).map_err(ServeError::Config)?;
     telemetry::init(&loaded.config.log);
     for warning in &loaded.warnings {

@@ -232,6 +232,24 @@ pub const KEYS: &[Key] = &[
         None,
         "lines said when a key is pressed (\"1\" = \"...\")",
     ),
+    key(
+        "tape.dir",
+        TEXT,
+        None,
+        "directory in which every call leaves a recording that can be replayed; absent: none does",
+    ),
+    key(
+        "tape.text",
+        Kind::Choice(&["redact", "keep"]),
+        Some("redact"),
+        "words, numbers and names on tapes: replaced by made-up ones of the same shape, or kept",
+    ),
+    key(
+        "tape.audio",
+        Kind::Choice(&["keep", "silence"]),
+        Some("keep"),
+        "audio on tapes, both ways: kept, or replaced by silence of the same length",
+    ),
     key("log.format", Kind::Choice(&["text", "json"]), Some("text"), "form of the log"),
     key(
         "log.level",
@@ -271,8 +289,18 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         let moved = strsim::normalized_damerau_levenshtein(&last(&path), &last(candidate)) * 0.95;
         whole.max(moved)
     };
-    let sections =
-        ["server", "twilio", "speech", "speech.cartesia", "playout", "barge_in", "agent", "agent.script", "log"];
+    let sections = [
+        "server",
+        "twilio",
+        "speech",
+        "speech.cartesia",
+        "playout",
+        "barge_in",
+        "agent",
+        "agent.script",
+        "tape",
+        "log",
+    ];
     let candidates = KEYS.iter().map(|key| key.path).chain(sections);
     let scored = candidates.map(|candidate| (likeness(candidate), candidate));
     let best = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;

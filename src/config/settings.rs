@@ -29,6 +29,8 @@ pub struct Config {
     pub barge_in: BargeIn,
     /// Who decides what is said.
     pub agent: Agent,
+    /// What is recorded.
+    pub tape: Tape,
     /// What is logged.
     pub log: Log,
     /// Who is believed; follows from the above.
@@ -246,6 +248,38 @@ pub struct Script {
     /// Said when a key is pressed: one of `0`-`9`, `*`, `#`, `A`-`D`.
     #[serde(default)]
     pub digits: BTreeMap<String, String>,
+}
+
+/// `[tape]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tape {
+    /// Directory of the tapes; without one nothing is recorded.
+    pub dir: Option<String>,
+    /// What becomes of text, numbers and names.
+    pub text: TapeText,
+    /// What becomes of audio.
+    pub audio: TapeAudio,
+}
+
+/// What becomes of text on a tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TapeText {
+    /// Made-up words of the same shape.
+    Redact,
+    /// It stays.
+    Keep,
+}
+
+/// What becomes of audio on a tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TapeAudio {
+    /// It stays.
+    Keep,
+    /// Silence of the same length.
+    Silence,
 }
 
 /// `[log]`

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{Handshake, Message, TtsDialect, fault_of_status};
 use crate::audio::Encoding;
@@ -15,11 +16,12 @@ use crate::wire::cartesia::{
 };
 
 /// What is the same in every call.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// `ws` or `wss` URL of the socket.
     pub url: String,
-    /// API key or access token.
+    /// API key or access token. Never written anywhere.
+    #[serde(skip)]
     pub api_key: String,
     /// API version, a date. From 2026-03-01 on errors are objects.
     pub version: String,

@@ -3,7 +3,12 @@
 //! A vendor's quirks live here and nowhere else. The asynchronous part (sockets, tasks, limits) exists once, in `driver`.
 
 pub mod cartesia;
+mod input;
+mod peers;
 pub mod twilio;
+
+pub use input::{Body, Input, Port, Refusal};
+pub use peers::{Peers, carrier_event};
 
 use crate::call::action::{CarrierCommand, TtsCommand};
 use crate::call::event::{CarrierEvent, Fault, FaultKind, TtsEvent};

@@ -8,8 +8,8 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::inbox::{Body, Input, Port};
 use super::outbox::Pending;
+use crate::dialect::{Body, Input, Port};
 
 /// Longest message that is read from a carrier; a 20 ms frame takes 400 bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;

@@ -16,8 +16,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-use super::inbox::Refusal;
-use crate::dialect::Handshake;
+use crate::dialect::{Handshake, Refusal};
 
 /// From the first packet to the end of the handshake. Two lost first packets (sent again after 1 and 3 s) are survived, and
 /// it is shorter than the silence after which the core gives a turn up, so that a link that was slow once is not dialled

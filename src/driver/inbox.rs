@@ -1,81 +1,16 @@
-//! The one inbox of a call: everything that enters it, in one order. This is where tapes will be recorded.
+//! The one inbox of a call: everything that enters it, in one order. What comes out of it goes onto the call's tape.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use crate::call::event::{AgentEvent, CarrierEvent, TtsEvent, VoiceIndex};
-use crate::dialect::{CarrierDialect, Message};
+use crate::call::event::AgentEvent;
+use crate::dialect::{Body, Input, Port};
 use crate::ids::TurnId;
 
 /// Inputs that may wait. A full inbox makes the pumps wait, which stops the reading of their sockets.
 const INBOX_INPUTS: usize = 256;
-
-/// Where an input came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    /// The carrier's socket.
-    Carrier,
-    /// The link to a voice; links are counted, so that the last words of a dead one are not taken for its successor's.
-    Voice {
-        /// Which voice.
-        voice: VoiceIndex,
-        /// Which of its links.
-        link: u32,
-    },
-    /// An agent, or a person through the API.
-    Agent,
-}
-
-/// What came.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Body {
-    /// A text frame.
-    Text(String),
-    /// A binary frame.
-    Binary(Bytes),
-    /// A message too long to be read.
-    Oversize,
-    /// The socket is open.
-    Up,
-    /// The socket could not be opened.
-    Refused(Refusal),
-    /// The socket was closed, or broke.
-    Closed {
-        /// Close code, if the peer said one.
-        code: Option<u16>,
-        /// The peer's reason.
-        reason: String,
-    },
-    /// Our outbox for the socket is full: it takes nothing any more.
-    Stuck,
-    /// What an agent wants.
-    Agent(AgentEvent),
-    /// What a voice in this process answered.
-    Voice(TtsEvent),
-}
-
-/// Why a socket could not be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The server answered with an HTTP status other than 101.
-    Status(u16),
-    /// It could not be reached, or not in time.
-    Unreachable(String),
-    /// It can be reached but must not be trusted.
-    Untrusted(String),
-}
-
-/// One input of a call.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    /// Where it came from.
-    pub port: Port,
-    /// What it is.
-    pub body: Body,
-}
 
 /// The reading end.
 #[derive(Debug)]
@@ -178,16 +113,6 @@ pub fn inbox() -> (CallPort, Inbox) {
     let (dealt, handled) = watch::channel(0);
     let port = CallPort { sender: sender.clone(), turns: Arc::default(), sent: Arc::default(), handled };
     (port, Inbox { sender, receiver, handled: dealt, is_agents: false })
-}
-
-/// What an input from the carrier means.
-pub fn carrier_event(dialect: &mut dyn CarrierDialect, body: &Body) -> CarrierEvent {
-    match body {
-        Body::Text(text) => dialect.decode(Message::Text(text)),
-        Body::Binary(bytes) => dialect.decode(Message::Binary(bytes)),
-        Body::Oversize | Body::Closed { .. } | Body::Stuck | Body::Refused(_) => CarrierEvent::Lost,
-        Body::Up | Body::Agent(_) | Body::Voice(_) => CarrierEvent::Ignored,
-    }
 }
 
 #[cfg(test)]

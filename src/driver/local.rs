@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
-use super::inbox::{Body, Input, Port};
 use crate::call::action::TtsCommand;
 use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
+use crate::dialect::{Body, Input, Port};
 use crate::ids::ContextId;
 use crate::voice::{self, Pool, VoiceError};
 

@@ -42,6 +42,8 @@ pub struct Meter {
     retries: Counter,
     failures: Counter,
     panics: Counter,
+    tape_lines_lost: Counter,
+    tapes_broken: Counter,
 }
 
 /// One live call.
@@ -82,6 +84,8 @@ impl Default for Meter {
             retries: Counter::default(),
             failures: Counter::default(),
             panics: Counter::default(),
+            tape_lines_lost: Counter::default(),
+            tapes_broken: Counter::default(),
         };
         meter.register();
         meter.begin();
@@ -109,6 +113,8 @@ impl Meter {
         to.register("tts_retries", "Contexts that were begun again after a fault", self.retries.clone());
         to.register("speech_failures", "Turns that could not be spoken", self.failures.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
+        to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
+        to.register("tapes_broken", "Tapes that could not be written to their end", self.tapes_broken.clone());
     }
 
     /// Begins every series at zero: a rate over one that appears with its first count misses that count.
@@ -153,6 +159,14 @@ impl Meter {
 
     pub(super) fn panicked(&self) {
         self.panics.inc();
+    }
+
+    pub(super) fn tape_lines_lost(&self, lines: u64) {
+        self.tape_lines_lost.inc_by(lines);
+    }
+
+    pub(super) fn tape_broken(&self) {
+        self.tapes_broken.inc();
     }
 
     pub(super) fn sent(&self, late: Duration) {

@@ -10,6 +10,7 @@ pub mod inbox;
 mod local;
 pub mod meter;
 mod outbox;
+mod record;
 mod tts;
 
 use std::collections::VecDeque;
@@ -25,18 +26,19 @@ use tokio_util::sync::CancellationToken;
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
 pub use dial::{Dialler, DiallerError};
-pub use inbox::{CallPort, Inbox, Input, inbox};
+pub use inbox::{CallPort, Inbox, inbox};
 pub use meter::Meter;
+pub use record::{Shelf, Tap};
 pub use tts::VoiceLink;
 
 use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason};
-use crate::call::event::{AgentEvent, CarrierEvent, Event};
+use crate::call::event::{AgentEvent, Event};
 use crate::call::settings::Settings;
 use crate::call::stats::Stats;
 use crate::call::{Call, Timer};
-use crate::dialect::CarrierDialect;
+use crate::dialect::{Body, CarrierDialect, Input, Peers, Port};
 use crate::ids::CallTime;
-use inbox::{Body, Port};
+use crate::tape::What;
 use outbox::{Outbox, outbox};
 use tts::Links;
 
@@ -57,6 +59,8 @@ pub struct CallSetup {
     pub meter: Arc<Meter>,
     /// What was read from the carrier before the call was accepted, `start` last.
     pub first: Vec<Input>,
+    /// Where the call is recorded, if it is.
+    pub tape: Option<Tap>,
     /// The node is about to stop; the call goes on.
     pub drain: CancellationToken,
     /// The call has to end now.
@@ -81,12 +85,14 @@ where
     let (outbox, pending) = outbox(setup.settings.playout.lead);
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
+    let (links, voices) = Links::new(setup.voices, inbox.sender());
     let mut driver = Driver {
         clock: Clock::start(),
         call: Call::new(setup.settings),
-        carrier: setup.carrier,
-        links: Links::new(setup.voices, inbox.sender()),
+        peers: Peers::new(setup.carrier, voices),
+        links,
         meter: setup.meter,
+        tape: setup.tape,
         tasks,
         outbox,
         own: setup.first.into(),
@@ -114,9 +120,10 @@ where
 struct Driver {
     clock: Clock,
     call: Call,
-    carrier: Box<dyn CarrierDialect>,
+    peers: Peers,
     links: Links,
     meter: Arc<Meter>,
+    tape: Option<Tap>,
     tasks: JoinSet<()>,
     outbox: Outbox,
     /// Inputs that the driver itself has to give, before any other.
@@ -167,10 +174,9 @@ impl Driver {
                     Some(ended) = self.tasks.join_next() => Woken::Ended(ended),
                 },
             };
-            let event = self.event_of(woken);
             let now = self.clock.now();
-            if let Some(event) = event {
-                self.call.handle(now, event);
+            if let Some(taken) = self.taken(woken) {
+                self.take(now, taken);
             }
             if now.since(self.absorbed_at) >= ABSORB_EVERY {
                 self.absorb(now);
@@ -178,15 +184,17 @@ impl Driver {
         }
     }
 
-    fn event_of(&mut self, woken: Woken) -> Option<Event> {
+    /// What the call has to be given after a wait.
+    fn taken(&mut self, woken: Woken) -> Option<What> {
+        let hang_up = || What::Input(Input { port: Port::Agent, body: Body::Agent(AgentEvent::HangUp) });
         match woken {
             Woken::Cancelled => {
                 self.cancel = None;
-                Some(Event::Agent(AgentEvent::HangUp))
+                Some(hang_up())
             }
             Woken::Draining => {
                 self.drain = None;
-                Some(Event::Drain)
+                Some(What::Drain)
             }
             Woken::Room => {
                 self.outbox.refill();
@@ -194,30 +202,36 @@ impl Driver {
             }
             Woken::Stalled => {
                 tracing::warn!("the carrier takes too little; the call ends");
-                Some(Event::Carrier(CarrierEvent::Lost))
+                Some(What::Input(Input { port: Port::Carrier, body: Body::Stuck }))
             }
-            Woken::Input(input) => self.decode(input),
-            Woken::Deadline => Some(Event::Wake),
+            Woken::Input(input) => match input.port {
+                Port::Voice { voice, link } if !self.links.is_live(voice, link) => None,
+                Port::Voice { .. } | Port::Carrier | Port::Agent => Some(What::Input(input)),
+            },
+            Woken::Deadline => Some(What::Wake),
             Woken::Ended(Err(error)) if error.is_panic() => {
                 self.meter.panicked();
                 tracing::error!("a task of the call panicked; the call ends");
-                Some(Event::Agent(AgentEvent::HangUp))
+                Some(hang_up())
             }
             Woken::Ended(_) => None,
         }
     }
 
-    fn decode(&mut self, input: Input) -> Option<Event> {
-        match (input.port, input.body) {
-            (Port::Carrier, Body::Oversize) => {
-                self.outbox.set_close_code(CLOSE_OVERSIZE);
-                Some(Event::Carrier(CarrierEvent::Lost))
-            }
-            (Port::Carrier, body) => Some(Event::Carrier(inbox::carrier_event(self.carrier.as_mut(), &body))),
-            (Port::Voice { voice, link }, body) => self.links.decode(voice, link, body).map(Event::Tts),
-            (Port::Agent, Body::Agent(event)) => Some(Event::Agent(event)),
-            (Port::Agent, _) => None,
+    /// Gives the call what it has to take.
+    fn take(&mut self, now: CallTime, taken: What) {
+        if let What::Input(Input { port: Port::Carrier, body: Body::Oversize }) = taken {
+            self.outbox.set_close_code(CLOSE_OVERSIZE);
         }
+        let Some(event) = taken.event(&mut self.peers) else { return };
+        if let (What::Input(Input { port: Port::Voice { voice, .. }, .. }), Event::Tts(event)) = (&taken, &event) {
+            self.links.note(*voice, event);
+        }
+        // Before the call takes it: should the call panic, the cause is on the tape.
+        if let Some(tape) = &mut self.tape {
+            tape.take(now, taken, &event);
+        }
+        self.call.handle(now, event);
     }
 
     /// Carries out what the core wants, until it wants nothing more.
@@ -226,13 +240,19 @@ impl Driver {
         loop {
             match self.call.poll_action()? {
                 Action::Carrier(command) => self.tell_carrier(&command),
-                Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.tasks)),
+                Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.peers, &mut self.tasks)),
                 Action::Agent(report) => {
                     self.meter.observe(&report);
+                    if let (Some(tape), AgentReport::CallerSpeech(change)) = (&mut self.tape, &report) {
+                        tape.heard(*change);
+                    }
                     observer(now, &report);
                 }
                 Action::End(reason) => {
                     self.absorb(now);
+                    if let Some(tape) = &mut self.tape {
+                        tape.ended(now, reason);
+                    }
                     return Some(reason);
                 }
             }
@@ -245,7 +265,10 @@ impl Driver {
             CarrierCommand::Clear { held } => self.meter.cleared(*held),
             CarrierCommand::Mark(_) => {}
         }
-        let message = self.carrier.encode(command);
+        if let Some(tape) = &mut self.tape {
+            tape.sent(command);
+        }
+        let message = self.peers.carrier_message(command);
         self.outbox.push(command, message);
     }
 
@@ -259,9 +282,10 @@ impl Driver {
 
     /// Says goodbye on every socket. When this returns, every task of the call has ended.
     async fn leave(self) {
-        let Driver { mut tasks, outbox, links, meter, .. } = self;
-        // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well.
-        drop((outbox, links));
+        let Driver { mut tasks, outbox, links, meter, tape, .. } = self;
+        // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well. The tape ends
+        // with what the call took last.
+        drop((outbox, links, tape));
         let goodbyes = async {
             while let Some(ended) = tasks.join_next().await {
                 if ended.is_err_and(|error| error.is_panic()) {

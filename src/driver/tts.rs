@@ -11,11 +11,10 @@ use tokio_tungstenite::tungstenite::Message as WsMessage;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::dial::{Dialler, Socket};
-use super::inbox::{Body, Input, Port, Refusal};
 use super::local;
 use crate::call::action::TtsCommand;
-use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
-use crate::dialect::{Handshake, Message, TtsDialect, fault_of_close, fault_of_status};
+use crate::call::event::{TtsEvent, VoiceIndex};
+use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect};
 use crate::voice;
 
 /// Messages that may wait for a voice's socket. The core holds text back when 20 s of a turn are unheard, and two turns are
@@ -50,6 +49,12 @@ impl std::fmt::Debug for VoiceLink {
     }
 }
 
+/// A way to a voice, once its language has gone to the call's [`Peers`].
+enum Way {
+    Socket(Arc<Dialler>),
+    Local(voice::Pool),
+}
+
 /// The live end of a link. When it is dropped, what waits is still written, then the link says goodbye.
 struct Live {
     outbox: Outbox,
@@ -62,7 +67,7 @@ enum Outbox {
 }
 
 struct Link {
-    voice: VoiceLink,
+    way: Way,
     live: Option<Live>,
     /// Counts the links to this voice.
     count: u32,
@@ -75,21 +80,23 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new(voices: Vec<VoiceLink>, inbox: mpsc::Sender<Input>) -> Self {
-        let links = voices.into_iter().map(|voice| Link { voice, live: None, count: 0 }).collect();
-        Links { links, inbox }
+    /// The links of a call, and the languages that are spoken on them, in the order of `voices`.
+    pub(super) fn new(voices: Vec<VoiceLink>, inbox: mpsc::Sender<Input>) -> (Self, Vec<Option<Box<dyn TtsDialect>>>) {
+        let (ways, dialects): (Vec<_>, _) = voices.into_iter().map(VoiceLink::split).unzip();
+        let links = ways.into_iter().map(|way| Link { way, live: None, count: 0 }).collect();
+        (Links { links, inbox }, dialects)
     }
 
     /// Carries out a command. What comes back at once is the answer to it.
-    pub(super) fn tell(&mut self, command: TtsCommand, tasks: &mut JoinSet<()>) -> Option<Input> {
-        let voice = voice_of(&command);
+    pub(super) fn tell(&mut self, command: TtsCommand, peers: &mut Peers, tasks: &mut JoinSet<()>) -> Option<Input> {
+        let voice = command.voice();
         let inbox = self.inbox.clone();
         let link = self.links.get_mut(voice)?;
         match command {
             TtsCommand::Dial { .. } => {
                 link.count += 1;
                 let port = Port::Voice { voice, link: link.count };
-                link.live = Some(link.voice.open(port, inbox, tasks));
+                link.live = link.way.open(peers.handshake(voice), port, inbox, tasks);
                 None
             }
             TtsCommand::HangUp { .. } => {
@@ -100,13 +107,12 @@ impl Links {
             | TtsCommand::Flush { .. }
             | TtsCommand::Finish { .. }
             | TtsCommand::Cancel { .. } => {
-                let is_taken = match (&link.live.as_ref()?.outbox, &mut link.voice) {
-                    (Outbox::Local(outbox), _) => outbox.try_send(command).is_ok(),
-                    (Outbox::Socket(outbox), VoiceLink::Socket { dialect, .. }) => match dialect.encode(&command) {
+                let is_taken = match &link.live.as_ref()?.outbox {
+                    Outbox::Local(outbox) => outbox.try_send(command).is_ok(),
+                    Outbox::Socket(outbox) => match peers.voice_message(&command) {
                         Some(message) => !matches!(outbox.try_send(message), Err(mpsc::error::TrySendError::Full(_))),
                         None => true,
                     },
-                    (Outbox::Socket(_), VoiceLink::Local(_)) => true,
                 };
                 let port = Port::Voice { voice, link: link.count };
                 (!is_taken).then_some(Input { port, body: Body::Stuck })
@@ -114,28 +120,21 @@ impl Links {
         }
     }
 
-    /// What an input of a voice means; nothing if it is from a link that was dropped.
-    pub(super) fn decode(&mut self, voice: VoiceIndex, count: u32, body: Body) -> Option<TtsEvent> {
-        let link = self.links.get_mut(voice).filter(|link| link.count == count && link.live.is_some())?;
-        let down = |fault: Fault| {
-            // Said here and not in the core: the reason is for the operator, and holds nothing of the call.
-            tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the link to the voice is down");
-            TtsEvent::Down { voice, fault }
-        };
-        let event = match (body, &mut link.voice) {
-            (Body::Text(text), VoiceLink::Socket { dialect, .. }) => dialect.decode(Message::Text(&text)),
-            (Body::Binary(bytes), VoiceLink::Socket { dialect, .. }) => dialect.decode(Message::Binary(&bytes)),
-            (Body::Voice(event), _) => event,
-            (Body::Up, _) => TtsEvent::Up { voice },
-            (Body::Refused(refusal), _) => down(fault_of_refusal(refusal)),
-            (Body::Closed { code, reason }, _) => down(fault_of_close(code, &reason)),
-            (Body::Stuck, _) => {
-                down(Fault { kind: FaultKind::Retryable, reason: "the socket takes nothing any more".to_owned() })
+    /// Whether what comes from a link is still wanted: not if it was dropped.
+    pub(super) fn is_live(&self, voice: VoiceIndex, count: u32) -> bool {
+        self.links.get(voice).is_some_and(|link| link.count == count && link.live.is_some())
+    }
+
+    /// Takes note of what a voice said.
+    pub(super) fn note(&mut self, voice: VoiceIndex, event: &TtsEvent) {
+        match event {
+            TtsEvent::Down { fault, .. } => {
+                // Said here and not in the core: the reason is for the operator, and holds nothing of the call.
+                tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the link to the voice is down");
+                if let Some(link) = self.links.get_mut(voice) {
+                    link.live = None;
+                }
             }
-            (Body::Text(_) | Body::Binary(_) | Body::Oversize | Body::Agent(_), _) => TtsEvent::Garbage,
-        };
-        match &event {
-            TtsEvent::Down { .. } => link.live = None,
             TtsEvent::Failed { fault, .. } => {
                 tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the voice refused");
             }
@@ -146,21 +145,36 @@ impl Links {
             | TtsEvent::Ignored
             | TtsEvent::Garbage => {}
         }
-        Some(event)
     }
 }
 
 impl VoiceLink {
-    fn open(&self, port: Port, inbox: mpsc::Sender<Input>, tasks: &mut JoinSet<()>) -> Live {
+    fn split(self) -> (Way, Option<Box<dyn TtsDialect>>) {
+        match self {
+            VoiceLink::Socket { dialect, dialler } => (Way::Socket(dialler), Some(dialect)),
+            VoiceLink::Local(pool) => (Way::Local(pool), None),
+        }
+    }
+}
+
+impl Way {
+    /// Makes the link; `None` if a socket's dialect is missing, which [`VoiceLink::split`] rules out.
+    fn open(
+        &self,
+        handshake: Option<Handshake>,
+        port: Port,
+        inbox: mpsc::Sender<Input>,
+        tasks: &mut JoinSet<()>,
+    ) -> Option<Live> {
         let leave = CancellationToken::new();
         let outbox = match self {
-            VoiceLink::Socket { dialect, dialler } => {
+            Way::Socket(dialler) => {
                 let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
                 let teller = Teller { port, inbox, leave: leave.clone() };
-                tasks.spawn(Box::pin(pump(dialect.handshake(), dialler.clone(), teller, pending)));
+                tasks.spawn(Box::pin(pump(handshake?, dialler.clone(), teller, pending)));
                 Outbox::Socket(outbox)
             }
-            VoiceLink::Local(pool) => {
+            Way::Local(pool) => {
                 let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
                 let serving = Box::pin(local::serve(pool.clone(), port, inbox, pending));
                 let left = leave.clone();
@@ -170,7 +184,7 @@ impl VoiceLink {
                 Outbox::Local(outbox)
             }
         };
-        Live { outbox, _leave: leave.drop_guard() }
+        Some(Live { outbox, _leave: leave.drop_guard() })
     }
 }
 
@@ -261,44 +275,28 @@ async fn exchange(socket: Socket, teller: &Teller, mut outbox: mpsc::Receiver<St
     tokio::select! { ended = read => ended, () = write => Ended::Broken, () = gone => Ended::Broken }
 }
 
-fn fault_of_refusal(refusal: Refusal) -> Fault {
-    match refusal {
-        Refusal::Status(status) => fault_of_status(status),
-        Refusal::Unreachable(reason) => Fault { kind: FaultKind::Retryable, reason },
-        Refusal::Untrusted(reason) => Fault { kind: FaultKind::Fatal, reason },
-    }
-}
-
-fn voice_of(command: &TtsCommand) -> VoiceIndex {
-    match command {
-        TtsCommand::Dial { voice } | TtsCommand::HangUp { voice } | TtsCommand::Cancel { voice, .. } => *voice,
-        TtsCommand::Speak { on, .. } | TtsCommand::Flush { on } | TtsCommand::Finish { on } => on.voice,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ContextId, TurnId};
+    use crate::dialect::fault_of_close;
+    use crate::dialect::twilio::Twilio;
 
     #[tokio::test]
     async fn the_last_words_of_a_dropped_link_are_not_its_successors() {
         let (inbox, _held) = mpsc::channel(8);
         let pool = voice::Pool::new(voice::Settings::default());
-        let (mut links, mut tasks) = (Links::new(vec![VoiceLink::Local(pool)], inbox), JoinSet::new());
-        let done = || Body::Voice(TtsEvent::Done { context: ContextId { turn: TurnId(1), serial: 1 } });
-        assert_eq!(links.decode(0, 0, done()), None);
-        links.tell(TtsCommand::Dial { voice: 0 }, &mut tasks);
-        assert!(links.decode(0, 1, done()).is_some());
-        links.tell(TtsCommand::HangUp { voice: 0 }, &mut tasks);
-        assert_eq!(links.decode(0, 1, done()), None);
-        links.tell(TtsCommand::Dial { voice: 0 }, &mut tasks);
-        assert_eq!(links.decode(0, 1, done()), None);
-        assert!(links.decode(0, 2, done()).is_some());
+        let (mut links, dialects) = Links::new(vec![VoiceLink::Local(pool)], inbox);
+        let (mut peers, mut tasks) = (Peers::new(Box::<Twilio>::default(), dialects), JoinSet::new());
+        assert!(!links.is_live(0, 0));
+        links.tell(TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
+        assert!(links.is_live(0, 1));
+        links.tell(TtsCommand::HangUp { voice: 0 }, &mut peers, &mut tasks);
+        assert!(!links.is_live(0, 1));
+        links.tell(TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
+        assert!(!links.is_live(0, 1) && links.is_live(0, 2));
         // The end of a link is told once.
-        let closed = || Body::Closed { code: Some(1011), reason: String::new() };
-        assert!(matches!(links.decode(0, 2, closed()), Some(TtsEvent::Down { .. })));
-        assert_eq!(links.decode(0, 2, closed()), None);
+        links.note(0, &TtsEvent::Down { voice: 0, fault: fault_of_close(Some(1011), "") });
+        assert!(!links.is_live(0, 2));
         while tasks.join_next().await.is_some() {}
     }
 }

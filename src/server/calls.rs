@@ -14,10 +14,10 @@ use super::twilio::token::random_bytes;
 use crate::agent::script;
 use crate::call::action::AgentReport;
 use crate::call::event::{AgentEvent, Say, Start};
-use crate::dialect::CarrierDialect;
+use crate::dialect::{CarrierDialect, Input};
 use crate::driver::inbox::CallOver;
 use crate::driver::meter::end_name;
-use crate::driver::{CallPort, CallSetup, Frame, Input, inbox, run_call};
+use crate::driver::{CallPort, CallSetup, Frame, inbox, run_call};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
 
 /// Events that a slow watcher may be behind before it is told that it missed some.
@@ -191,12 +191,14 @@ pub(super) async fn run<R, W>(
     let (reports, hearing) = mpsc::channel(REPORTS_WAITING_MAX);
     let mut settings = node.settings().call.clone();
     settings.seed = random_bytes().map_or(0, u64::from_be_bytes);
+    let tape = node.tape(&settings, start);
     let setup = CallSetup {
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
         meter: node.meter().clone(),
         first,
+        tape,
         drain: limits.drain,
         cancel: limits.cancel,
     };

@@ -46,6 +46,7 @@ pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) -
     door.closing.cancel();
     finish_calls(&node).await;
     door.close().await;
+    node.finish_tapes().await;
     tracing::info!("drained");
     Ok(())
 }

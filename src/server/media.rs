@@ -19,8 +19,8 @@ use super::node::{Node, Trust};
 use super::twilio::token::PARAMETER;
 use crate::call::event::{CarrierEvent, Start};
 use crate::dialect::twilio::Twilio;
-use crate::driver::inbox::{Body, Port, carrier_event};
-use crate::driver::{CLOSE_OVERSIZE, Frame, Input, MESSAGE_BYTES_MAX};
+use crate::dialect::{Body, Input, Port, carrier_event};
+use crate::driver::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 
 /// A stream that has not been accepted by then is closed.
 const START_LIMIT: Duration = Duration::from_secs(5);

@@ -21,7 +21,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 
 pub use drain::serve;
-pub use node::{AgentSettings, Node, Settings, Speaker, Trust};
+pub use node::{AgentSettings, Node, Settings, Speaker, Tapes, Trust};
 
 /// Longest body of a request that is not a stream, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;

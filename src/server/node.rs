@@ -15,11 +15,16 @@ use super::twilio::public_url::PublicUrl;
 use super::twilio::signature::Verifier;
 use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
 use crate::agent::script::Script;
-use crate::call;
+use crate::call::event::Start;
+use crate::call::settings::Settings as CallSettings;
 use crate::dialect::cartesia;
-use crate::driver::{Dialler, Meter, VoiceLink};
+use crate::driver::{Dialler, Meter, Shelf, Tap, VoiceLink};
 use crate::ids::{CallSid, StreamSid};
+use crate::tape::{self, Header};
 use crate::voice;
+
+/// How long the disk may take for what is left of the tapes when everything else has ended.
+const TAPES_LIMIT: Duration = Duration::from_secs(5);
 
 /// Who is believed.
 #[derive(Clone, Debug)]
@@ -80,13 +85,28 @@ pub struct Settings {
     /// Parameters handed through to the stream.
     pub parameters: BTreeMap<String, String>,
     /// What shapes a call; its `seed` is drawn anew for each.
-    pub call: call::settings::Settings,
+    pub call: CallSettings,
     /// The voices, in the order of `call.voices`.
     pub speakers: Vec<Speaker>,
     /// Who decides what is said.
     pub agent: AgentSettings,
     /// Whether what is said and pressed may be logged.
     pub show_text: bool,
+    /// Where calls are counted.
+    pub meter: Arc<Meter>,
+    /// Where calls are recorded; `None`: nowhere.
+    pub tapes: Option<Tapes>,
+}
+
+/// How calls are recorded.
+#[derive(Clone, Debug)]
+pub struct Tapes {
+    /// Where to.
+    pub shelf: Arc<Shelf>,
+    /// What becomes of text, numbers and names.
+    pub text: tape::Text,
+    /// What becomes of audio.
+    pub audio: tape::Audio,
 }
 
 /// One node: cheap to clone, the same for everybody.
@@ -97,7 +117,6 @@ pub struct Node(Arc<Shared>);
 struct Shared {
     settings: Settings,
     minter: Minter,
-    meter: Arc<Meter>,
     calls: Calls,
     seats: Arc<Semaphore>,
     running: TaskTracker,
@@ -111,7 +130,6 @@ impl Node {
     pub fn new(settings: Settings) -> Self {
         Node(Arc::new(Shared {
             minter: Minter::new(&settings.token_key),
-            meter: Arc::default(),
             calls: Calls::default(),
             seats: Arc::new(Semaphore::new(settings.calls_max)),
             running: TaskTracker::new(),
@@ -133,7 +151,7 @@ impl Node {
 
     /// Where calls are counted.
     pub fn meter(&self) -> &Arc<Meter> {
-        &self.0.meter
+        &self.0.settings.meter
     }
 
     pub(super) fn calls(&self) -> &Calls {
@@ -208,6 +226,39 @@ impl Node {
             },
         };
         self.0.settings.speakers.iter().map(link).collect()
+    }
+
+    /// Waits until the tapes of calls that are over are on the disk, but not for ever.
+    pub(super) async fn finish_tapes(&self) {
+        let Some(tapes) = &self.0.settings.tapes else { return };
+        let shelf = tapes.shelf.clone();
+        let written = tokio::task::spawn_blocking(move || shelf.close());
+        if tokio::time::timeout(TAPES_LIMIT, written).await.is_err() {
+            tracing::warn!("the disk is too slow: tapes are cut short");
+        }
+    }
+
+    /// The tape of a call that begins with `start`, if calls are recorded.
+    pub(super) fn tape(&self, settings: &CallSettings, start: &Start) -> Option<Tap> {
+        let tapes = self.0.settings.tapes.as_ref()?;
+        let voice = |speaker: &Speaker| match speaker {
+            Speaker::Local(_) => tape::Voice::Local,
+            Speaker::Cartesia { settings, .. } => {
+                tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.clone()) }
+            }
+        };
+        let header = Header {
+            tape: tape::FORMAT,
+            trunkline: env!("CARGO_PKG_VERSION").to_owned(),
+            wakes: tape::Wakes::Recorded,
+            text: tapes.text,
+            audio: tapes.audio,
+            settings: settings.clone(),
+            carrier: tape::Carrier::Twilio,
+            voices: self.0.settings.speakers.iter().map(voice).collect(),
+        };
+        // Without randomness there is no key, and without a key nothing private may be written.
+        tapes.shelf.begin(&header, &start.call, &start.stream, random_bytes().ok()?)
     }
 }
 

@@ -15,8 +15,8 @@ use crate::call::{Call, event};
 use crate::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
 pub(super) fn settings() -> Settings {
-    let voice = |name, buffering| Voice {
-        name,
+    let voice = |name: &'static str, buffering| Voice {
+        name: name.into(),
         encoding: Encoding::Mulaw,
         rate: Some(8_000),
         buffering,

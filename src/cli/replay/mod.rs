@@ -1,0 +1,217 @@
+//! `trunkline replay`: recorded calls, performed again.
+
+mod live;
+mod wav;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use trunkline::replay::{Difference, Expected, Line, Timeline, Unfaithful, perform};
+use trunkline::tape::{Audio, End, Tape, TapeError, Text, What};
+
+/// Arguments of `trunkline replay`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// A tape, a folder with a `tape.jsonl`, or a folder of either
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Compare what is sent with `expected.jsonl`, byte for byte, and with what the live call sent
+    #[arg(long, conflicts_with = "accept")]
+    check: bool,
+    /// Write what is sent as `expected.jsonl`
+    #[arg(long)]
+    accept: bool,
+    /// Write the call as stereo WAV: caller left, gateway right
+    #[arg(long, value_name = "FILE")]
+    wav: Option<PathBuf>,
+    /// Play the carrier's side against a running gateway, at the tape's own pace
+    #[arg(long, value_name = "URL", conflicts_with_all = ["check", "accept", "wav"])]
+    live: Option<String>,
+}
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    #[error("{}: no tape there", .0.display())]
+    NoTape(PathBuf),
+    #[error("{}", .0.display())]
+    Open(PathBuf, #[source] io::Error),
+    #[error("{}", .0.display())]
+    Tape(PathBuf, #[source] TapeError),
+    #[error("--wav wants exactly one tape")]
+    ManyTapes,
+    #[error("the WAV file cannot be written")]
+    Wav(#[from] hound::Error),
+    #[error("cannot print")]
+    Print(#[from] io::Error),
+    #[error(transparent)]
+    Live(#[from] live::LiveError),
+    #[error("{failed} of {all} tapes failed the check")]
+    Check { failed: usize, all: usize },
+}
+
+/// A tape and what it is compared with.
+#[derive(Clone, Debug)]
+struct Found {
+    tape: PathBuf,
+    expected: PathBuf,
+}
+
+/// Replays every tape that is found.
+///
+/// # Errors
+/// [`ReplayError`]: a tape cannot be read, or a check failed.
+pub(crate) async fn run(args: ReplayArgs) -> Result<(), ReplayError> {
+    let mut all = Vec::new();
+    for path in &args.paths {
+        let found = find(path)?;
+        if found.is_empty() {
+            return Err(ReplayError::NoTape(path.clone()));
+        }
+        all.extend(found);
+    }
+    if args.wav.is_some() && all.len() != 1 {
+        return Err(ReplayError::ManyTapes);
+    }
+    let mut failed = 0;
+    for found in &all {
+        let tape = read(&found.tape)?;
+        match &args.live {
+            Some(url) => live::play(&tape, url).await?,
+            None if !replay(&args, found, &tape)? => failed += 1,
+            None => {}
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(ReplayError::Check { failed, all: all.len() }) }
+}
+
+/// Every tape at `path`: the file itself, the folder's `tape.jsonl`, or those in it and in its folders.
+fn find(path: &Path) -> Result<Vec<Found>, ReplayError> {
+    let error = |error| ReplayError::Open(path.to_owned(), error);
+    if !fs::metadata(path).map_err(error)?.is_dir() {
+        return Ok(vec![Found { tape: path.to_owned(), expected: path.with_extension("expected.jsonl") }]);
+    }
+    if path.join("tape.jsonl").exists() {
+        return Ok(vec![Found { tape: path.join("tape.jsonl"), expected: path.join("expected.jsonl") }]);
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(error)?;
+    let mut inside: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    inside.sort();
+    let is_tape = |path: &Path| {
+        let name = path.to_string_lossy();
+        name.ends_with(".jsonl") && !name.ends_with("expected.jsonl")
+    };
+    let mut found = Vec::new();
+    for path in inside.iter().filter(|path| is_tape(path) || path.join("tape.jsonl").exists()) {
+        found.extend(find(path)?);
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<Tape, ReplayError> {
+    let file = File::open(path).map_err(|error| ReplayError::Open(path.to_owned(), error))?;
+    Tape::read(BufReader::new(file)).map_err(|error| ReplayError::Tape(path.to_owned(), error))
+}
+
+/// Performs one tape; whether it passed what was asked of it.
+fn replay(args: &ReplayArgs, found: &Found, tape: &Tape) -> Result<bool, ReplayError> {
+    let mut out = io::stdout().lock();
+    let mut lines: Vec<Line> = Vec::new();
+    let mut told = Vec::new();
+    let mut timeline = Timeline::default();
+    let session = perform(tape, |entry, sent| {
+        if !args.check && !args.accept {
+            told.extend(timeline.step(entry, sent));
+        }
+        lines.extend_from_slice(sent);
+    });
+    let last = tape.entries.last().map_or(trunkline::ids::CallTime::ZERO, |entry| entry.at);
+    told.extend(timeline.rest(last));
+    for line in &told {
+        writeln!(out, "{line}")?;
+    }
+    if let Some(path) = &args.wav {
+        wav::write(tape, &lines, path)?;
+    }
+    let name = found.tape.display();
+    let got = Expected::of(&lines, tape.header.audio);
+    if args.accept {
+        fs::write(&found.expected, got.to_string())
+            .map_err(|error| ReplayError::Open(found.expected.clone(), error))?;
+        writeln!(out, "{name}: {} lines accepted", got.lines().len())?;
+    }
+    if !args.check {
+        return Ok(true);
+    }
+    match check(tape, found, &got, session.digest())? {
+        Ok(against) => writeln!(out, "ok      {name} ({against}{})", remarks(tape))?,
+        Err(failure) => {
+            writeln!(out, "FAILED  {name}: {failure}")?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Why a tape failed the check.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Difference(Difference),
+    #[error(transparent)]
+    Unfaithful(#[from] Unfaithful),
+    #[error("{0} lines are missing on the tape, because the disk was too slow: no replay of it can be exact")]
+    Lost(u64),
+    #[error("there is nothing to compare with: neither expected.jsonl nor the end of a live call")]
+    Nothing,
+}
+
+/// What a passing tape was compared with.
+fn check(
+    tape: &Tape,
+    found: &Found,
+    got: &Expected,
+    replayed: trunkline::tape::Digest,
+) -> Result<Result<String, Failure>, ReplayError> {
+    let lost =
+        tape.entries.iter().filter_map(|entry| if let What::Lost(lines) = entry.what { Some(lines) } else { None });
+    let lost: u64 = lost.sum();
+    if lost > 0 {
+        return Ok(Err(Failure::Lost(lost)));
+    }
+    let mut against = Vec::new();
+    if let Some(live) = tape.entries.iter().find_map(live_end) {
+        if live != replayed {
+            return Ok(Err(Unfaithful { live, replayed }.into()));
+        }
+        against.push(format!("{} frames, {} marks, {} clears as the live call", live.frames, live.marks, live.clears));
+    }
+    match fs::read_to_string(&found.expected) {
+        Ok(text) => {
+            let expected = Expected::parse(&text);
+            if let Some(difference) = expected.difference(got) {
+                return Ok(Err(Failure::Difference(difference)));
+            }
+            against.push(format!("{} lines as expected", expected.lines().len()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(ReplayError::Open(found.expected.clone(), error)),
+    }
+    Ok(if against.is_empty() { Err(Failure::Nothing) } else { Ok(against.join("; ")) })
+}
+
+fn live_end(entry: &trunkline::tape::Entry) -> Option<trunkline::tape::Digest> {
+    match entry.what {
+        What::End(End { sent, .. }) => Some(sent),
+        What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) => None,
+    }
+}
+
+/// What a check of this tape cannot show.
+fn remarks(tape: &Tape) -> &'static str {
+    match (tape.header.text, tape.header.audio) {
+        (Text::Keep | Text::Redact, Audio::Silence) => "; its audio is silence: control messages only",
+        (Text::Keep | Text::Redact, Audio::Keep) => "",
+    }
+}

@@ -1,0 +1,185 @@
+//! What happened in a call, in lines for people.
+
+use serde_json::Value;
+
+use super::check::told;
+use super::{Line, Sent, ToVoice};
+use crate::call::action::{AgentReport, TtsCommand};
+use crate::call::event::{AgentEvent, TtsEvent};
+use crate::dialect::{Body, Input, Port};
+use crate::ids::CallTime;
+use crate::tape::{Entry, What};
+
+/// Tells a call. Frames, chunks and marks are gathered into one line; everything else has a line of its own.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    frames: u64,
+    chunks: u64,
+    marks: u64,
+    echoes: u64,
+}
+
+impl Timeline {
+    /// The lines of one step.
+    pub fn step(&mut self, entry: &Entry, sent: &[Line]) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(line) = self.taken(&entry.what) {
+            self.note(&mut lines, entry.at, &line);
+        }
+        for Line { at, sent } in sent {
+            if let Some(line) = self.sent(sent) {
+                self.note(&mut lines, *at, &line);
+            }
+        }
+        lines
+    }
+
+    /// What was gathered last.
+    pub fn rest(&mut self, at: CallTime) -> Option<String> {
+        self.gathered().map(|line| format!("{at:>10}  {line}"))
+    }
+
+    fn note(&mut self, lines: &mut Vec<String>, at: CallTime, line: &str) {
+        lines.extend(self.rest(at));
+        lines.push(format!("{at:>10}  {line}"));
+    }
+
+    fn gathered(&mut self) -> Option<String> {
+        let counts = [
+            (self.chunks, "<- voice   ", "chunks"),
+            (self.frames, "-> carrier ", "frames"),
+            (self.marks, "-> carrier ", "marks"),
+            (self.echoes, "<- carrier ", "marks back"),
+        ];
+        *self = Timeline::default();
+        let told =
+            counts.iter().filter(|(count, ..)| *count > 0).map(|(count, way, what)| format!("{way}{count} {what}"));
+        Some(told.collect::<Vec<_>>().join(", ")).filter(|line| !line.is_empty())
+    }
+
+    fn taken(&mut self, what: &What) -> Option<String> {
+        match what {
+            What::Input(Input { port: Port::Carrier, body: Body::Text(text) }) => self.carrier_said(text),
+            What::Input(Input { port: Port::Voice { voice, .. }, body }) => self.voice_said(*voice, body),
+            What::Input(Input { port: Port::Agent, body: Body::Agent(event) }) => Some(match event {
+                AgentEvent::Say(say) => {
+                    format!("<- agent   turn {}: {:?}{}", say.turn, say.text, if say.last { ", last" } else { "" })
+                }
+                AgentEvent::Clear => "<- agent   clear".to_owned(),
+                AgentEvent::HangUp => "<- agent   hang up".to_owned(),
+            }),
+            What::Input(Input { port, body }) => Some(format!("<- {port:?} {body:?}")),
+            What::Wake | What::End(_) => None,
+            What::Drain => Some("the node is about to stop".to_owned()),
+            What::Speech(speech) => Some(format!("<- detector {speech:?}")),
+            What::Lost(lines) => Some(format!("{lines} lines are missing here")),
+        }
+    }
+
+    fn carrier_said(&mut self, text: &str) -> Option<String> {
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        match message.get("event").and_then(Value::as_str) {
+            Some("media") => None,
+            Some("mark") => {
+                self.echoes += 1;
+                None
+            }
+            Some(event) => Some(match message.pointer("/dtmf/digit").and_then(Value::as_str) {
+                Some(digit) => format!("<- carrier {event} {digit}"),
+                None => format!("<- carrier {event}"),
+            }),
+            None => Some("<- carrier something that makes no sense".to_owned()),
+        }
+    }
+
+    fn voice_said(&mut self, voice: usize, body: &Body) -> Option<String> {
+        let kind = match body {
+            Body::Text(text) => {
+                let message: Value = serde_json::from_str(text).unwrap_or_default();
+                message.get("type").and_then(Value::as_str).unwrap_or("nonsense").to_owned()
+            }
+            Body::Voice(TtsEvent::Audio { .. }) => "chunk".to_owned(),
+            Body::Voice(TtsEvent::Words { .. }) => "timestamps".to_owned(),
+            Body::Voice(TtsEvent::Done { .. }) => "done".to_owned(),
+            Body::Voice(
+                event @ (TtsEvent::Up { .. }
+                | TtsEvent::Down { .. }
+                | TtsEvent::Failed { .. }
+                | TtsEvent::Ignored
+                | TtsEvent::Garbage),
+            ) => format!("{event:?}"),
+            Body::Up => "up".to_owned(),
+            Body::Binary(_)
+            | Body::Oversize
+            | Body::Refused(_)
+            | Body::Closed { .. }
+            | Body::Stuck
+            | Body::Agent(_) => {
+                format!("{body:?}")
+            }
+        };
+        match kind.as_str() {
+            "chunk" => {
+                self.chunks += 1;
+                None
+            }
+            "timestamps" | "flush_done" => None,
+            _ => Some(format!("<- voice {voice} {kind}")),
+        }
+    }
+
+    fn sent(&mut self, sent: &Sent) -> Option<String> {
+        match sent {
+            Sent::Carrier(text) if text.contains("\"event\":\"media\"") => {
+                self.frames += 1;
+                None
+            }
+            Sent::Carrier(text) if text.contains("\"event\":\"mark\"") => {
+                self.marks += 1;
+                None
+            }
+            Sent::Carrier(_) => Some("-> carrier clear".to_owned()),
+            Sent::Voice { voice, what } => Some(match what {
+                ToVoice::Dial => format!("-> voice {voice} dial"),
+                ToVoice::HangUp => format!("-> voice {voice} hang up"),
+                ToVoice::Text(text) => format!("-> voice {voice} {}", request(text)),
+                ToVoice::Command(TtsCommand::Speak { text, .. }) => format!("-> voice {voice} speak {text:?}"),
+                ToVoice::Command(
+                    command @ (TtsCommand::Dial { .. }
+                    | TtsCommand::HangUp { .. }
+                    | TtsCommand::Flush { .. }
+                    | TtsCommand::Finish { .. }
+                    | TtsCommand::Cancel { .. }),
+                ) => format!("-> voice {voice} {}", name_of(command)),
+            }),
+            // What is heard little by little is told when the turn ends.
+            Sent::Agent(AgentReport::Heard { .. }) => None,
+            Sent::Agent(_) | Sent::End(_) => Some(told(sent)),
+        }
+    }
+}
+
+fn name_of(command: &TtsCommand) -> &'static str {
+    match command {
+        TtsCommand::Dial { .. } => "dial",
+        TtsCommand::HangUp { .. } => "hang up",
+        TtsCommand::Speak { .. } => "speak",
+        TtsCommand::Flush { .. } => "flush",
+        TtsCommand::Finish { .. } => "finish",
+        TtsCommand::Cancel { .. } => "cancel",
+    }
+}
+
+/// A request to a vendor without what is the same in all of them.
+fn request(text: &str) -> String {
+    let message: Value = serde_json::from_str(text).unwrap_or_default();
+    let context = message.get("context_id").and_then(Value::as_str).unwrap_or("?");
+    let flag = |name| message.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let transcript = message.get("transcript").and_then(Value::as_str).unwrap_or_default();
+    match (flag("cancel"), transcript, flag("flush"), flag("continue")) {
+        (true, ..) => format!("cancel {context}"),
+        (_, "", true, _) => format!("flush {context}"),
+        (_, "", _, false) => format!("finish {context}"),
+        (_, transcript, ..) => format!("speak {context} {transcript:?}"),
+    }
+}
