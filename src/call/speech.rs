@@ -55,6 +55,7 @@ impl Call {
     /// Takes one step with the text of a turn; whether there may be another.
     fn give_step(&mut self, now: CallTime, index: usize) -> bool {
         if !self.may_give(now, index) {
+            self.hurry_retry(now, index);
             return false;
         }
         let Some(turn) = self.turns.get_mut(index) else { return false };
@@ -83,11 +84,18 @@ impl Call {
             None => {
                 if self.turns.get(index).is_some_and(Turn::is_said) {
                     self.finish_context(now, index);
-                } else if self.turns.get(index).is_some_and(|turn| turn.retrying && turn.is_held_by_voice(now)) {
-                    self.flush_context(now, index);
+                } else {
+                    self.hurry_retry(now, index);
                 }
                 false
             }
+        }
+    }
+
+    /// Text that is tried again has waited before: its voice is not left to wait for more, be it the agent's to give or ours.
+    fn hurry_retry(&mut self, now: CallTime, index: usize) {
+        if self.turns.get(index).is_some_and(|turn| turn.retrying && turn.is_held_by_voice(now)) {
+            self.flush_context(now, index);
         }
     }
 
