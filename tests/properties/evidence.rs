@@ -106,7 +106,7 @@ impl Player {
 #[derive(Default)]
 struct Script {
     text: String,
-    last_text: CallTime,
+    last_text: Option<CallTime>,
     closed: bool,
     over: bool,
     failed: bool,
@@ -118,8 +118,8 @@ impl Script {
         if self.over || self.closed {
             return;
         }
-        self.starved |= !self.text.is_empty() && now.since(self.last_text) >= open_turn;
-        self.last_text = now;
+        self.starved |= self.last_text.is_some_and(|last| now.since(last) >= open_turn);
+        self.last_text = Some(now);
         self.text.push_str(&say.text);
         self.closed = say.last;
     }

@@ -16,12 +16,12 @@ use crate::{PROPERTIES, absurd, worlds};
 /// A property by name.
 pub(crate) type Property = (&'static str, fn(&Evidence<'_>) -> Verdict);
 
-/// Closed worlds of a test run.
+/// Closed worlds of a test run, unless `TRUNKLINE_WORLDS` says otherwise.
 const WORLDS: u64 = 2_500;
 /// Sequences of arbitrary events for each property, unless `PROPTEST_CASES` says otherwise.
 const SCRIPTS: u32 = 420;
 /// Seeds of worlds that once failed, kept for what they showed then.
-const ALWAYS: [u64; 6] = [30, 36, 149, 182, 5_621, 7_897];
+const ALWAYS: [u64; 8] = [30, 36, 149, 182, 447, 2_127, 5_621, 7_897];
 /// Failing seeds that are named, of each property.
 const NAMED_MAX: usize = 5;
 
@@ -50,7 +50,7 @@ fn findings() -> &'static Findings {
     FINDINGS.get_or_init(|| {
         let seeds: Vec<u64> = match seed_wanted() {
             Some(seed) => vec![seed],
-            None => ALWAYS.into_iter().chain(0..WORLDS).collect(),
+            None => ALWAYS.into_iter().chain(0..number("TRUNKLINE_WORLDS").unwrap_or(WORLDS)).collect(),
         };
         let next = AtomicUsize::new(0);
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
@@ -112,7 +112,11 @@ fn absurd_fault((name, check): Property) -> Option<String> {
 }
 
 fn seed_wanted() -> Option<u64> {
-    std::env::var("TRUNKLINE_SEED").ok().and_then(|seed| seed.parse().ok())
+    number("TRUNKLINE_SEED")
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok())
 }
 
 /// The commit that is tested, if there is a repository to ask.

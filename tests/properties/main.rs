@@ -9,7 +9,7 @@
 //!
 //! A failure names seeds and commit. `TRUNKLINE_SEED=n cargo test --test properties NAME -- --nocapture` plays the world of
 //! one seed alone and tells what happened; its seed then joins `ALWAYS` in `hunt`. What proptest finds joins
-//! `hunt.regressions` by itself. `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further. `tests/mutations` shows that each
+//! `hunt.regressions` by itself. `TRUNKLINE_WORLDS`, `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further. `tests/mutations` shows that each
 //! promise can be broken, and is then seen to be.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may fail the test")]

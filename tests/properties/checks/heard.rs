@@ -34,7 +34,10 @@ fn lie_ms(evidence: &Evidence<'_>, told: &Told) -> u64 {
 
 /// With honest marks and words that are told in time, what is said to be heard lacks at most the word that is being spoken.
 pub(crate) fn heard_lags_by_one_word_at_most(evidence: &Evidence<'_>) -> Verdict {
-    let Some(truth) = evidence.trace.truth.as_ref().filter(|truth| truth.marks == Marks::Honest) else { return Ok(()) };
+    let Some(truth) = evidence.trace.truth.as_ref().filter(|truth| truth.marks == Marks::Honest && truth.foretold)
+    else {
+        return Ok(());
+    };
     for told in &evidence.told {
         let Some((words, 0)) = words_played(truth, told) else { continue };
         let said = words_of(&told.heard.text);

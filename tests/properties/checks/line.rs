@@ -145,7 +145,7 @@ pub(crate) fn every_sample_is_accounted_for(evidence: &Evidence<'_>) -> Verdict 
 fn nothing_is_lost(evidence: &Evidence<'_>, sent: &BTreeMap<ContextId, u64>) -> Verdict {
     let Some(format) = evidence.format else { return Ok(()) };
     let mut received: BTreeMap<ContextId, usize> = BTreeMap::new();
-    let mut finished: BTreeSet<ContextId> = BTreeSet::new();
+    let (mut opened, mut finished) = (BTreeSet::new(), BTreeSet::new());
     let mut whole: BTreeMap<ContextId, usize> = BTreeMap::new();
     for step in &evidence.trace.steps {
         match &step.event {
@@ -163,6 +163,10 @@ fn nothing_is_lost(evidence: &Evidence<'_>, sent: &BTreeMap<ContextId, u64>) -> 
         for action in &step.actions {
             match action {
                 Action::Tts(TtsCommand::Finish { on }) => drop(finished.insert(on.context)),
+                Action::Tts(TtsCommand::Speak { on, .. }) if opened.insert(on.context) => {
+                    // The voice may have said that it was done too early, so that its text is spoken again.
+                    whole.retain(|context, _| context.turn != on.context.turn);
+                }
                 Action::Agent(AgentReport::TurnOver { turn, .. }) => {
                     for (context, bytes) in whole.iter().filter(|(context, _)| context.turn == *turn) {
                         let (made, sent) = (*bytes / bytes_per_ms(format), sent.get(context).copied().unwrap_or(0));

@@ -57,6 +57,8 @@ pub(crate) fn a_context_stays_as_it_was_opened(evidence: &Evidence<'_>) -> Verdi
 pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdict {
     let mut up = BTreeSet::new();
     for step in &evidence.trace.steps {
+        // A try that was due comes before the event that it was due at.
+        let before = up.clone();
         match &step.event {
             Event::Tts(TtsEvent::Up { voice }) => drop(up.insert(*voice)),
             Event::Tts(TtsEvent::Down { voice, .. }) => drop(up.remove(voice)),
@@ -66,7 +68,7 @@ pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdi
             let Action::Tts(command) = action else { continue };
             let voice = voice_of(command);
             let is_lawful = match command {
-                TtsCommand::Dial { .. } => !up.contains(&voice),
+                TtsCommand::Dial { .. } => !(before.contains(&voice) && up.contains(&voice)),
                 TtsCommand::HangUp { .. } => up.remove(&voice),
                 TtsCommand::Speak { .. } | TtsCommand::Flush { .. } | TtsCommand::Finish { .. } => up.contains(&voice),
                 TtsCommand::Cancel { .. } => true,

@@ -56,8 +56,8 @@ impl Dice {
 
 /// Two voices that write samples as the carrier does, so that labels survive the way through.
 pub(crate) fn settings(buffering: Buffering) -> Settings {
-    let voice = |name, buffering| trunkline::call::settings::Voice {
-        name,
+    let voice = |name: &'static str, buffering| trunkline::call::settings::Voice {
+        name: name.into(),
         encoding: Encoding::Mulaw,
         rate: None,
         buffering,
