@@ -254,9 +254,11 @@ impl Turn {
 
     /// The next thing to give to a context; `None` until more text comes. `with_context` says whether the open one
     /// [`fits`](Turn::fits).
-    pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool) -> Option<Step> {
+    pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool, limits: &Limits) -> Option<Step> {
         let is_last = self.runs.len() == 1;
-        let is_complete = !is_last || self.closed || self.retrying;
+        // An agent that waits for us does not complete its sentence, and would wait for ever if its own text held it back.
+        let is_stuck = self.agent_gate.flow() == Flow::Held && self.waiting() > limits.unheard_low;
+        let is_complete = !is_last || self.closed || self.retrying || is_stuck;
         let run = self.runs.front_mut()?;
         let rest = if run.flush || is_complete { Rest::Complete } else { Rest::Open };
         let is_gathered = matches!(buffering, Buffering::Vendor { .. });
