@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod demo;
 mod emulate;
+mod health;
 mod replay;
 mod serve;
 mod signal;
@@ -35,6 +36,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
+    /// Asks a running gateway whether it is alive; exit code 0 if so, 1 if not.
+    Health(health::HealthArgs),
     /// Makes an emulated call to a media-stream URL and measures it.
     Call(call::CallArgs),
     /// Performs recorded calls again, in no time.
@@ -73,6 +76,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(args) => drive(signal::until_stopped(|stop| serve::run(args, stop))),
         Command::Check(args) => check::run(&args),
         Command::Call(args) => drive(call::call(args)),
+        Command::Health(args) => drive(health::run(args)),
         Command::Replay(args) => drive(replay::run(args)),
         Command::Emulate(args) => drive(signal::until_stopped(|stop| emulate::run(args, stop))),
     }
