@@ -223,12 +223,17 @@ fn draw(curves: &[Curve]) {
         .x_desc("lead, ms")
         .y_desc("underruns a minute (0.01: none in an hour)")
         .x_labels(10)
+        .x_label_formatter(&|lead| format!("{lead:.0}"))
         .label_style(("sans-serif", 13))
         .light_line_style(WHITE)
         .draw()
         .unwrap();
     let default = DEFAULT_MS as f64;
-    chart.draw_series(LineSeries::new([(default, NONE), (default, 100.0)], BLACK.mix(0.35))).unwrap().label("default");
+    chart
+        .draw_series(LineSeries::new([(default, NONE), (default, 100.0)], BLACK.mix(0.5)))
+        .unwrap()
+        .label("the default")
+        .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], BLACK.mix(0.5)));
     for curve in curves {
         let colour = curve.colour;
         let points = curve.points.iter().map(|point| (point.lead_ms as f64, point.underruns_per_minute.max(NONE)));

@@ -5,6 +5,7 @@ mod call_load;
 mod check;
 mod demo;
 mod emulate;
+mod health;
 mod replay;
 mod serve;
 mod signal;
@@ -37,6 +38,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
+    /// Asks a running gateway whether it is alive; exit code 0 if so, 1 if not.
+    Health(health::HealthArgs),
     /// Makes an emulated call to a media-stream URL and measures it, or many at once.
     Call(Box<call::CallArgs>),
     /// Performs recorded calls again, in no time.
@@ -74,6 +77,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(args) => drive(demo::run(args)),
         Command::Serve(args) => drive(signal::until_stopped(|stop| serve::run(args, stop))),
         Command::Check(args) => check::run(&args),
+        Command::Health(args) => drive(health::run(args)),
         // One thread: a load shares its machine with what it measures, and has a core at most.
         Command::Call(args) if args.is_load() => drive_on(Builder::new_current_thread(), call_load::load(*args)),
         Command::Call(args) => drive(call::call(*args)),
