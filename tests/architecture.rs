@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     ("voice", &["ids", "audio"], &["bytes", "flite_rs", "thiserror", "tokio"]),
     (
         "driver",
-        &["ids", "tape", "call", "dialect", "voice"],
+        &["ids", "audio", "tape", "call", "dialect", "voice"],
         &[
             "bytes",
             "futures_util",
@@ -103,7 +103,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     ("telemetry", &["config"], &["tracing_subscriber"]),
     (
         "gateway",
-        &["ids", "audio", "call", "dialect", "driver", "voice", "agent", "server", "config"],
+        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent", "server", "config"],
         // It names the module of that name, not the crate.
         &["config", "thiserror"],
     ),

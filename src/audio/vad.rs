@@ -17,6 +17,10 @@ const DETECTOR_RATE: u32 = 16_000;
 const WINDOW_MS: u32 = 16;
 /// Windows that peak below this are silence without asking the detector: -54 dBFS, some 14 dB under soft speech on a line.
 const GATE_PEAK: u16 = 64;
+/// After so many windows under the gate the net's memory is all silence.
+const QUIET_WINDOWS: u32 = 4;
+/// Samples before interpolation that stay below this cannot reach the gate: a cubic through them rises by a quarter at most.
+const BLOCK_PEAK: u16 = 48;
 /// Longest speech that the debounce can be asked to wait for, in windows.
 const HISTORY: u32 = 128;
 
@@ -54,6 +58,8 @@ pub struct Detector {
     settings: Settings,
     net: Box<earshot::Detector>,
     upsampler: Option<Async<f32>>,
+    /// The upsampler was left out, so that what it remembers is not what came last.
+    is_upsampler_stale: bool,
     reader: pcm::SampleReader,
     decoded: Vec<i16>,
     /// Samples at the carrier's rate that do not fill the upsampler's block yet.
@@ -91,6 +97,7 @@ impl Detector {
             settings,
             net: earshot::Detector::default_boxed(),
             upsampler,
+            is_upsampler_stale: false,
             reader: pcm::SampleReader::default(),
             decoded: Vec::new(),
             narrow: Vec::new(),
@@ -123,8 +130,8 @@ impl Detector {
             let peak = window.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
             let speech = if peak * 32_768.0 < f32::from(GATE_PEAK) {
                 // Once its memory is all silence, the net would say silence: do not ask it.
-                self.quiet_windows += 1;
-                if self.quiet_windows == 4 {
+                self.quiet_windows = self.quiet_windows.saturating_add(1);
+                if self.quiet_windows == QUIET_WINDOWS {
                     self.net.reset();
                 }
                 false
@@ -152,6 +159,17 @@ impl Detector {
         while let Some(input) = self.narrow.get(taken..taken + needed) {
             let frames = self.wide.len();
             taken += needed;
+            let is_quiet = || input.iter().all(|sample| sample.abs() * 32_768.0 < f32::from(BLOCK_PEAK));
+            if self.quiet_windows >= QUIET_WINDOWS && is_quiet() {
+                // The net sleeps and these samples would not wake it, so they need not be interpolated: most callers are
+                // silent most of the time.
+                self.window.extend(std::iter::repeat_n(0.0, upsampler.output_frames_next()));
+                self.is_upsampler_stale = true;
+                continue;
+            }
+            if std::mem::take(&mut self.is_upsampler_stale) {
+                upsampler.reset();
+            }
             let (Ok(input), Ok(mut output)) =
                 (InterleavedSlice::new(input, 1, needed), InterleavedSlice::new_mut(&mut self.wide, 1, frames))
             else {
@@ -219,6 +237,20 @@ mod tests {
         assert_eq!(changes(&vec![0xFF; 80_000], 160, settings), []);
         assert_eq!(changes(&line(&noise(80_000, 300)), 160, settings), []);
         assert_eq!(changes(&line(&tone(1_000.0, 8_000, 5.0)), 160, settings), []);
+    }
+
+    #[test]
+    fn silence_that_is_not_quite_silent_changes_nothing() {
+        // Speech-like bursts after long pauses: one line without a sound in them, one with a murmur below the gate.
+        let burst: Vec<i16> = (0..60).flat_map(|n| tone(180.0 + 9.0 * f64::from(n % 7), 8_000, 0.01)).collect();
+        let with_pauses = |murmur: i32| {
+            let pause = noise(8_013, murmur);
+            line(&[&pause[..], &burst, &pause, &burst, &pause].concat())
+        };
+        let settings = Settings { threshold: 0.1, ..Settings::default() };
+        let (still, murmur) = (with_pauses(1), with_pauses(40));
+        assert!(!changes(&still, 160, settings).is_empty(), "the bursts count as speech");
+        assert_eq!(changes(&still, 160, settings), changes(&murmur, 160, settings));
     }
 
     #[test]

@@ -61,6 +61,9 @@ impl Call {
             line.playout.drop_line(context.id);
         }
         if !line.ledger.may_hold(now) {
+            // It ran dry while frames for it were late; those are gone now, and its schedule with them.
+            line.pacing.stop();
+            line.quiet_since = now;
             return line.ledger.heard(now);
         }
         let cut = self.cut_epoch(now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::action::{Heard, Place};
+use super::action::Place;
 use super::event::{Delivery, VoiceIndex};
 use super::heard::Transcript;
 use super::settings::{Buffering, Limits};
@@ -57,6 +57,17 @@ pub(super) struct Rest {
     pub(super) keep: u64,
     /// The converter, for the next context.
     pub(super) converter: Option<Converter>,
+}
+
+/// What was heard of one context. It borrows, because it is asked for with every mark.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    /// A prefix of the context's text.
+    pub(super) text: &'a str,
+    /// How much of its audio was played.
+    pub(super) played: Duration,
+    /// The text is a guess.
+    pub(super) estimated: bool,
 }
 
 /// One context of a turn.
@@ -332,14 +343,14 @@ impl Context {
     }
 
     /// What was heard when everything before the ledger's `position` was.
-    pub(super) fn heard(&self, position: u64) -> Heard {
+    pub(super) fn heard(&self, position: u64) -> Part<'_> {
         let samples = self.heard_before + self.start.map_or(0, |start| position.saturating_sub(start).min(self.sent));
         let played = self.format.duration_of(samples);
         let is_whole = self.state == State::Done && samples >= self.made;
         let total = (self.state == State::Done).then(|| micros(self.format.duration_of(self.made)));
         let text = if is_whole { self.transcript.text() } else { self.transcript.heard(micros(played), total) };
         let is_reckoned = !is_whole && !self.transcript.is_timed() && samples > 0;
-        Heard { text: text.to_owned(), played, estimated: is_reckoned || self.is_guess }
+        Part { text, played, estimated: is_reckoned || self.is_guess }
     }
 
     /// Whether all of its text has been heard.

@@ -39,21 +39,29 @@ impl Call {
 
     /// Gives text to contexts as far as links, limits and the audio that is still unheard allow.
     pub(super) fn give_text(&mut self, now: CallTime) {
+        self.give_steps(now);
+        if self.regulate_flow(now) {
+            // Text that waited for an agent may not wait for one that has to wait itself.
+            self.give_steps(now);
+        }
+    }
+
+    fn give_steps(&mut self, now: CallTime) {
         for index in 0..self.turns.len().min(TURNS_AHEAD) {
             while self.give_step(now, index) {}
         }
-        self.regulate_flow(now);
     }
 
     /// Takes one step with the text of a turn; whether there may be another.
     fn give_step(&mut self, now: CallTime, index: usize) -> bool {
         if !self.may_give(now, index) {
+            self.hurry_retry(now, index);
             return false;
         }
         let Some(turn) = self.turns.get_mut(index) else { return false };
         let Some(voice) = self.settings.voices.get(turn.voice) else { return false };
         let fits = turn.fits(now, voice.context_idle);
-        match turn.next_step(voice.buffering, fits) {
+        match turn.next_step(voice.buffering, fits, &self.settings.limits) {
             Some(Step::Speak(piece, delivery)) => {
                 if !fits {
                     self.finish_context(now, index);
@@ -76,11 +84,18 @@ impl Call {
             None => {
                 if self.turns.get(index).is_some_and(Turn::is_said) {
                     self.finish_context(now, index);
-                } else if self.turns.get(index).is_some_and(|turn| turn.retrying && turn.is_held_by_voice(now)) {
-                    self.flush_context(now, index);
+                } else {
+                    self.hurry_retry(now, index);
                 }
                 false
             }
+        }
+    }
+
+    /// Text that is tried again has waited before: its voice is not left to wait for more, be it the agent's to give or ours.
+    fn hurry_retry(&mut self, now: CallTime, index: usize) {
+        if self.turns.get(index).is_some_and(|turn| turn.retrying && turn.is_held_by_voice(now)) {
+            self.flush_context(now, index);
         }
     }
 
@@ -218,15 +233,18 @@ impl Call {
         turn.text_gate.flow() == Flow::Held
     }
 
-    /// Holds the agent's text back while enough of a turn is made or waits, but is unheard.
-    fn regulate_flow(&mut self, now: CallTime) {
-        let Some(line) = &self.line else { return };
+    /// Holds the agent's text back while enough of a turn is made or waits, but is unheard. Whether an agent was told.
+    fn regulate_flow(&mut self, now: CallTime) -> bool {
+        let Some(line) = &self.line else { return false };
+        let mut is_told = false;
         for turn in &mut self.turns {
             let queued = line.playout.queued(turn.id);
             if let Some(flow) = turn.regulate(now, queued, &self.settings.limits) {
                 self.actions.push_back(Action::Agent(AgentReport::Flow { turn: turn.id, flow }));
+                is_told = true;
             }
         }
+        is_told
     }
 }
 

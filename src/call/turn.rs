@@ -254,9 +254,11 @@ impl Turn {
 
     /// The next thing to give to a context; `None` until more text comes. `with_context` says whether the open one
     /// [`fits`](Turn::fits).
-    pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool) -> Option<Step> {
+    pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool, limits: &Limits) -> Option<Step> {
         let is_last = self.runs.len() == 1;
-        let is_complete = !is_last || self.closed || self.retrying;
+        // An agent that waits for us does not complete its sentence, and would wait for ever if its own text held it back.
+        let is_stuck = self.agent_gate.flow() == Flow::Held && self.waiting() > limits.unheard_low;
+        let is_complete = !is_last || self.closed || self.retrying || is_stuck;
         let run = self.runs.front_mut()?;
         let rest = if run.flush || is_complete { Rest::Complete } else { Rest::Open };
         let is_gathered = matches!(buffering, Buffering::Vendor { .. });
@@ -320,27 +322,37 @@ impl Turn {
 
     /// What the caller heard of the agent's own text, when everything before the ledger's `position` was heard.
     pub(super) fn heard(&self, position: u64, is_estimate: bool) -> Heard {
-        let mut heard = Heard::default();
-        for context in self.contexts.iter().filter(|context| context.author == Author::Agent) {
+        let mut heard = Heard { text: String::with_capacity(self.heard_len(position)), ..Heard::default() };
+        for context in self.heard_contexts(position) {
             let part = context.heard(position);
-            heard.text.push_str(&part.text);
+            heard.text.push_str(part.text);
             heard.played += part.played;
             heard.estimated |= part.estimated || (is_estimate && context.was_sent());
-            if !context.is_heard(position) {
-                break;
-            }
         }
         heard
     }
 
     /// What was heard, if it is more than was last reported.
     pub(super) fn heard_more(&mut self, position: u64, is_estimate: bool) -> Option<Heard> {
-        let heard = self.heard(position, is_estimate);
-        if heard.text.len() <= self.heard_reported {
+        // Most marks bring no new word: then nothing is put together.
+        let length = self.heard_len(position);
+        if length <= self.heard_reported {
             return None;
         }
-        self.heard_reported = heard.text.len();
-        Some(heard)
+        self.heard_reported = length;
+        Some(self.heard(position, is_estimate))
+    }
+
+    /// Length of the text that was heard, in bytes.
+    fn heard_len(&self, position: u64) -> usize {
+        self.heard_contexts(position).map(|context| context.heard(position).text.len()).sum()
+    }
+
+    /// The agent's contexts up to the first that was not heard to its end.
+    fn heard_contexts(&self, position: u64) -> impl Iterator<Item = &Context> {
+        let mut goes_on = true;
+        let own = self.contexts.iter().filter(|context| context.author == Author::Agent);
+        own.take_while(move |context| std::mem::replace(&mut goes_on, context.is_heard(position)))
     }
 
     /// How the newest text is spoken.

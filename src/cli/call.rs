@@ -14,6 +14,8 @@ use trunkline::emulate::carrier::{
 };
 use trunkline::ids::{CallSid, SidError, StreamSid};
 
+use super::call_load::LoadArgs;
+
 /// Lines of progress that may wait for the terminal.
 const PROGRESS_MAX: usize = 256;
 
@@ -37,7 +39,7 @@ pub(crate) struct CallArgs {
     connect: Option<String>,
     /// What the caller says: WAV, one channel, 16 bits, 8 to 48 kHz
     #[arg(long, value_name = "FILE")]
-    caller: Option<PathBuf>,
+    pub(super) caller: Option<PathBuf>,
     /// Speak so long after the call started
     #[arg(long, value_name = "N", conflicts_with = "speak_after_audio_ms", requires = "caller")]
     speak_at_ms: Option<u64>,
@@ -49,7 +51,7 @@ pub(crate) struct CallArgs {
     dtmf: Vec<(Duration, char)>,
     /// Hang up after so many seconds; otherwise after 5 seconds of silence, or 2 minutes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    seconds: Option<u64>,
+    pub(super) seconds: Option<u64>,
     /// A custom parameter of the stream; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     parameter: Vec<(String, String)>,
@@ -73,10 +75,19 @@ pub(crate) struct CallArgs {
     wav: Option<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// How the emulated carrier treats marks
     #[arg(long, value_enum, default_value_t = MarksArg::Normal)]
     marks: MarksArg,
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+}
+
+impl CallArgs {
+    /// Whether one call is asked for, or many.
+    pub(crate) fn is_load(&self) -> bool {
+        self.load.calls.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -170,7 +181,8 @@ async fn show(
     }
 }
 
-async fn plan(args: &CallArgs) -> Result<Plan, CallError> {
+/// What the arguments say of a single call, or of what many have in common.
+pub(super) async fn plan(args: &CallArgs) -> Result<Plan, CallError> {
     let sid = |prefix| random_sid(prefix).map_err(|error| CallError::Random(error.to_string()));
     let call_sid = CallSid::parse(&args.call_sid.clone().map_or_else(|| sid("CA"), Ok)?)?;
     let mut plan = Plan::new(args.url.clone().unwrap_or_default(), call_sid, StreamSid::parse(&sid("MZ")?)?);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 use trunkline::emulate::cartesia::{self, ApiKey, Fault, Server, ServerError, Settings, TlsSettings};
+use trunkline::emulate::floor::Floor;
 
 /// What to emulate.
 #[derive(Debug, Args)]
@@ -20,6 +21,15 @@ pub(crate) struct EmulateArgs {
 enum Service {
     /// Cartesia's text-to-speech WebSocket, with faults on request.
     Cartesia(CartesiaArgs),
+    /// The least that a media-stream server can do, as a yardstick for loads: it reads frames and writes one made before.
+    Floor(FloorArgs),
+}
+
+#[derive(Debug, Args)]
+struct FloorArgs {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8089")]
+    listen: SocketAddr,
 }
 
 #[derive(Debug, Args)]
@@ -73,6 +83,9 @@ pub(crate) enum EmulateError {
     /// The server did not start.
     #[error("the emulator did not start")]
     Start(#[from] ServerError),
+    /// The floor could not listen.
+    #[error("cannot listen")]
+    Floor(#[source] std::io::Error),
     /// Standard output is closed.
     #[error("cannot write to standard output")]
     Print(#[from] std::io::Error),
@@ -87,9 +100,16 @@ pub(crate) async fn run(args: EmulateArgs, shutdown: CancellationToken) -> Resul
             writeln!(out, "{}", server.url())?;
             out.flush()?;
             server.run(shutdown).await;
-            Ok(())
+        }
+        Service::Floor(args) => {
+            let floor = Floor::bind(args.listen).await.map_err(EmulateError::Floor)?;
+            let mut out = std::io::stdout();
+            writeln!(out, "{}", floor.url())?;
+            out.flush()?;
+            floor.run(shutdown).await;
         }
     }
+    Ok(())
 }
 
 fn settings(args: &CartesiaArgs) -> Settings {
@@ -122,7 +142,9 @@ mod tests {
 
     fn parsed(line: &str) -> Result<Settings, String> {
         let program = Program::try_parse_from(format!("emulate cartesia {line}").split_whitespace());
-        let Service::Cartesia(args) = program.map_err(|error| error.to_string())?.emulate.service;
+        let Service::Cartesia(args) = program.map_err(|error| error.to_string())?.emulate.service else {
+            panic!("{line}")
+        };
         Ok(settings(&args))
     }
 

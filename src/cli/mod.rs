@@ -1,6 +1,7 @@
 //! The command line.
 
 mod call;
+mod call_load;
 mod check;
 mod demo;
 mod emulate;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Builder;
 use trunkline::config::{Input, Problem};
 
 /// Wrong usage or a configuration with mistakes.
@@ -35,8 +37,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Tells every mistake of the configuration at once.
     Check(ConfigArgs),
-    /// Makes an emulated call to a media-stream URL and measures it.
-    Call(call::CallArgs),
+    /// Makes an emulated call to a media-stream URL and measures it, or many at once.
+    Call(Box<call::CallArgs>),
     /// Performs recorded calls again, in no time.
     Replay(replay::ReplayArgs),
     /// Runs a server that stands in for a vendor.
@@ -72,7 +74,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(args) => drive(demo::run(args)),
         Command::Serve(args) => drive(signal::until_stopped(|stop| serve::run(args, stop))),
         Command::Check(args) => check::run(&args),
-        Command::Call(args) => drive(call::call(args)),
+        // One thread: a load shares its machine with what it measures, and has a core at most.
+        Command::Call(args) if args.is_load() => drive_on(Builder::new_current_thread(), call_load::load(*args)),
+        Command::Call(args) => drive(call::call(*args)),
         Command::Replay(args) => drive(replay::run(args)),
         Command::Emulate(args) => drive(signal::until_stopped(|stop| emulate::run(args, stop))),
     }
@@ -80,7 +84,11 @@ pub(crate) fn run() -> ExitCode {
 
 /// Runs one command to its end on a runtime of its own, and tells why it failed.
 fn drive<E: Error>(command: impl Future<Output = Result<(), E>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    drive_on(Builder::new_multi_thread(), command)
+}
+
+fn drive_on<E: Error>(mut runtime: Builder, command: impl Future<Output = Result<(), E>>) -> ExitCode {
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };

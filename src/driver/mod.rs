@@ -283,9 +283,9 @@ impl Driver {
     /// Says goodbye on every socket. When this returns, every task of the call has ended.
     async fn leave(self) {
         let Driver { mut tasks, outbox, links, meter, tape, .. } = self;
-        // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well. The tape ends
-        // with what the call took last.
-        drop((outbox, links, tape));
+        let withdrawn = outbox.withdrawn();
+        // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well.
+        drop((outbox, links));
         let goodbyes = async {
             while let Some(ended) = tasks.join_next().await {
                 if ended.is_err_and(|error| error.is_panic()) {
@@ -295,6 +295,9 @@ impl Driver {
         };
         let _ = timeout(CLOSE_LIMIT, goodbyes).await;
         tasks.shutdown().await;
+        if let Some(tape) = tape {
+            tape.finish(withdrawn.counts());
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 //! A carrier that reads slowly must not turn `clear` into the last of a long queue: each `clear` begins a new epoch, and
 //! audio of an older one is thrown away wherever it waits.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -29,6 +29,14 @@ struct Shared {
     /// Counts the `clear`s.
     epoch: AtomicU64,
     close_code: AtomicU16,
+    /// Messages that a `clear` overtook, by their epoch: they never left.
+    withdrawn: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl Shared {
+    fn withdraw(&self, outgoing: &Outgoing) {
+        *self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).entry(outgoing.epoch).or_default() += 1;
+    }
 }
 
 #[derive(Debug)]
@@ -56,12 +64,27 @@ pub(super) struct Pending {
     shared: Arc<Shared>,
 }
 
+/// Counts what a `clear` overtook.
+pub(super) struct Withdrawn(Arc<Shared>);
+
+impl Withdrawn {
+    /// For each epoch, that is number of `clear`s before, how many of its last messages never left.
+    pub(super) fn counts(&self) -> Vec<(u64, u64)> {
+        let withdrawn = self.0.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        withdrawn.iter().map(|(epoch, count)| (*epoch, *count)).collect()
+    }
+}
+
 /// An outbox with room for `lead`, what one late wake-up adds to it, and the marks of both.
 pub(super) fn outbox(lead: Duration) -> (Outbox, Pending) {
     let frames = usize::try_from(lead.as_millis() / FRAME_MS_MIN).unwrap_or(0) + FRAMES_SPARE;
     // At most one mark a frame, and a `clear`.
     let (sender, receiver) = mpsc::channel(2 * frames + 1);
-    let shared = Arc::new(Shared { epoch: AtomicU64::new(0), close_code: AtomicU16::new(CLOSE_NORMAL) });
+    let shared = Arc::new(Shared {
+        epoch: AtomicU64::new(0),
+        close_code: AtomicU16::new(CLOSE_NORMAL),
+        withdrawn: Mutex::default(),
+    });
     let pending = Pending { receiver, shared: shared.clone() };
     (Outbox { sender, shared, epoch: 0, backlog: VecDeque::new(), stalled_since: None }, pending)
 }
@@ -73,7 +96,7 @@ impl Outbox {
             CarrierCommand::Clear { .. } => {
                 self.epoch += 1;
                 self.shared.epoch.store(self.epoch, Ordering::Release);
-                self.backlog.clear();
+                self.backlog.drain(..).for_each(|outgoing| self.shared.withdraw(&outgoing));
             }
             CarrierCommand::Media { .. } | CarrierCommand::Mark(_) => {}
         }
@@ -112,6 +135,11 @@ impl Outbox {
         self.stalled_since.map(|since| since + STALL_LIMIT)
     }
 
+    /// A way to what never left, for when everything else is over.
+    pub(super) fn withdrawn(&self) -> Withdrawn {
+        Withdrawn(self.shared.clone())
+    }
+
     /// The close code to say goodbye with.
     pub(super) fn set_close_code(&self, code: u16) {
         self.shared.close_code.store(code, Ordering::Relaxed);
@@ -145,7 +173,11 @@ impl Pending {
     }
 
     fn is_current(&self, outgoing: &Outgoing) -> bool {
-        outgoing.epoch >= self.shared.epoch.load(Ordering::Acquire)
+        let is_current = outgoing.epoch >= self.shared.epoch.load(Ordering::Acquire);
+        if !is_current {
+            self.shared.withdraw(outgoing);
+        }
+        is_current
     }
 }
 

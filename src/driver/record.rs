@@ -13,14 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::Meter;
 use crate::audio::vad;
 use crate::call::action::{CarrierCommand, EndReason};
 use crate::call::event::{Event, SpeechEvent};
 use crate::ids::{CallSid, CallTime, StreamSid};
-use crate::tape::{Audio, Digest, End, Entry, Header, Redactor, What};
+use crate::tape::{Audio, Digest, End, Entry, Header, Lines, Redactor, What};
 
 /// A buffer is handed over when it has so many bytes, or after [`HAND_OVER_EVERY`].
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -89,17 +87,16 @@ impl Shelf {
             tape,
             redactor,
             audio: header.audio,
-            buffer: Vec::new(),
-            last_line: 0,
-            lines: 0,
+            lines: Lines::default(),
             lost: 0,
             handed_over_at: CallTime::ZERO,
             now: CallTime::ZERO,
             digest: Digest::default(),
             end: None,
+            withdrawn: Vec::new(),
             meter: self.meter.clone(),
         };
-        tap.line(&header);
+        tap.lines.push_header(&header);
         Some(tap)
     }
 
@@ -143,16 +140,14 @@ pub struct Tap {
     tape: u64,
     redactor: Redactor,
     audio: Audio,
-    buffer: Vec<u8>,
-    /// Where the last line begins.
-    last_line: usize,
-    lines: u64,
+    lines: Lines,
     /// Lines that the disk had no room for, and that the tape does not tell of yet.
     lost: u64,
     handed_over_at: CallTime,
     now: CallTime,
     digest: Digest,
     end: Option<EndReason>,
+    withdrawn: Vec<(u64, u64)>,
     meter: Arc<Meter>,
 }
 
@@ -160,11 +155,11 @@ impl Tap {
     /// Records what the call is about to be given, and that it means `event`.
     pub(super) fn take(&mut self, now: CallTime, what: What, event: &Event) {
         self.now = now;
-        if self.buffer.len() >= BUFFER_BYTES || now.since(self.handed_over_at) >= HAND_OVER_EVERY {
+        if self.lines.len() >= BUFFER_BYTES || now.since(self.handed_over_at) >= HAND_OVER_EVERY {
             self.hand_over();
         }
         let what = self.redactor.cover(what, event);
-        self.line(&Entry { at: now, what });
+        self.lines.push_entry(&Entry { at: now, what });
     }
 
     /// Records what the detector heard in the input that was recorded last, where the tape's audio will not tell.
@@ -177,10 +172,7 @@ impl Tap {
             vad::Change::Stopped => SpeechEvent::Stopped,
         };
         // Before the input, so that a replay gives the call both in the order in which it took them.
-        let input = self.buffer.split_off(self.last_line);
-        self.line(&Entry { at: self.now, what: What::Speech(speech) });
-        self.last_line = self.buffer.len();
-        self.buffer.extend(input);
+        self.lines.push_before_last(&Entry { at: self.now, what: What::Speech(speech) });
     }
 
     /// Takes note of what the carrier was told.
@@ -194,27 +186,21 @@ impl Tap {
         self.end = Some(reason);
     }
 
-    fn line(&mut self, line: &impl Serialize) {
-        self.last_line = self.buffer.len();
-        // Into memory, and of types that can always be written.
-        if serde_json::to_writer(&mut self.buffer, line).is_ok() {
-            self.buffer.push(b'\n');
-            self.lines += 1;
-        }
+    /// Ends the tape. `withdrawn` are messages that never reached the carrier's socket.
+    pub(super) fn finish(mut self, withdrawn: Vec<(u64, u64)>) {
+        self.withdrawn = withdrawn;
     }
 
     fn hand_over(&mut self) {
         self.handed_over_at = self.now;
-        let lines = std::mem::take(&mut self.buffer);
-        let count = std::mem::take(&mut self.lines);
-        self.last_line = 0;
-        if !lines.is_empty() && !self.send(Job::Lines { tape: self.tape, lines }) {
-            self.lost += count;
-            self.meter.tape_lines_lost(count);
-            self.line(&Entry { at: self.now, what: What::Lost(self.lost) });
-        } else {
+        let (lines, count) = self.lines.take();
+        if lines.is_empty() || self.send(Job::Lines { tape: self.tape, lines }) {
             self.lost = 0;
+            return;
         }
+        self.lost += count;
+        self.meter.tape_lines_lost(count);
+        self.lines.push_entry(&Entry { at: self.now, what: What::Lost(self.lost) });
     }
 
     /// Whether there was room.
@@ -228,8 +214,8 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        let end = End { reason: self.end, sent: self.digest };
-        self.line(&Entry { at: self.now, what: What::End(end) });
+        let end = End { reason: self.end, sent: self.digest, withdrawn: std::mem::take(&mut self.withdrawn) };
+        self.lines.push_entry(&Entry { at: self.now, what: What::End(end) });
         self.hand_over();
         self.send(Job::Close { tape: self.tape });
     }

@@ -5,3 +5,4 @@
 
 pub mod carrier;
 pub mod cartesia;
+pub mod floor;

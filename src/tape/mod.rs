@@ -8,12 +8,14 @@ mod digest;
 mod pseudonym;
 mod read;
 mod redact;
+mod write;
 
 use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
 pub use read::{Tape, TapeError};
 pub use redact::Redactor;
+pub use write::Lines;
 
 use crate::call::action::EndReason;
 use crate::call::event::{Event, SpeechEvent};
@@ -136,12 +138,16 @@ pub enum What {
 }
 
 /// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Why; `None` if the call panicked.
     pub reason: Option<EndReason>,
-    /// What it sent to the carrier.
+    /// What it told its carrier.
     pub sent: Digest,
+    /// Of that, what still waited for the socket when a `clear` overtook it, and so never left: by the number of `clear`s
+    /// before, how many of the last messages. Nothing, unless the machine or the carrier was very slow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<(u64, u64)>,
 }
 
 impl Header {

@@ -1,7 +1,6 @@
 //! The core in virtual time, against a model carrier and a model voice that know the truth.
 
 mod barge_in;
-mod chaos;
 mod corners;
 mod faults;
 mod playing;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::action::Flow;
 use crate::call::event::{Delivery, Say};
-use crate::call::settings::{Buffering, Interruptible};
+use crate::call::settings::{Buffering, Interruptible, Limits};
 use crate::call::turn::{Step, Turn};
 use crate::ids::{CallTime, TurnId};
 
@@ -20,7 +21,7 @@ fn turn() -> Turn {
 
 fn spoken(turn: &mut Turn, buffering: Buffering, with_context: bool) -> Vec<String> {
     let mut texts = Vec::new();
-    while let Some(step) = turn.next_step(buffering, with_context) {
+    while let Some(step) = turn.next_step(buffering, with_context, &Limits::default()) {
         texts.push(match step {
             Step::Speak(text, _) => text,
             Step::Pass(text) => format!("({text})"),
@@ -70,7 +71,7 @@ fn a_change_of_delivery_starts_a_new_run_and_completes_the_old_one() {
     let other = Arc::new(Delivery { voice: Some("b".to_owned()), ..Delivery::default() });
     turn.push(CallTime::ZERO, Say { delivery: Some(other.clone()), ..say("Second.", false, false) });
     turn.push(CallTime::ZERO, say(" Third.", true, false));
-    let steps = std::iter::from_fn(|| turn.next_step(Buffering::Gateway, true));
+    let steps = std::iter::from_fn(|| turn.next_step(Buffering::Gateway, true, &Limits::default()));
     let steps: Vec<Step> = steps.filter(|step| *step != Step::Next).collect();
     let expected = [
         Step::Speak("First without an end".to_owned(), Arc::default()),
@@ -99,4 +100,14 @@ fn text_that_was_not_spoken_does_not_wait_for_a_sentence_again() {
     turn.pass(" -- ");
     turn.push_back_all("One moment".to_owned(), Arc::default(), Vec::new());
     assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["One moment -- "]);
+}
+
+#[test]
+fn an_agent_that_has_to_wait_does_not_wait_for_itself() {
+    let (mut turn, endless) = (turn(), "x".repeat(400));
+    turn.push(CallTime::ZERO, say(&endless, false, false));
+    assert_eq!(spoken(&mut turn, Buffering::Gateway, false), [""; 0]);
+    assert_eq!(turn.regulate(CallTime::ZERO, Duration::ZERO, &Limits::default()), Some(Flow::Held));
+    assert_eq!(spoken(&mut turn, Buffering::Gateway, false), [endless]);
+    assert_eq!(turn.regulate(CallTime::ZERO, Duration::ZERO, &Limits::default()), Some(Flow::Open));
 }

@@ -16,6 +16,7 @@ mod caller;
 mod clip;
 mod dial;
 mod figures;
+pub mod load;
 mod log;
 mod messages;
 mod phone;

@@ -89,7 +89,8 @@ pub async fn run(
     Ok(converse(socket, plan, progress, cancel).await)
 }
 
-async fn open(plan: &Plan) -> Result<WebSocketStream<Connection>, CarrierError> {
+/// Dials and upgrades.
+pub(super) async fn open(plan: &Plan) -> Result<WebSocketStream<Connection>, CarrierError> {
     let address = Address::parse(&plan.url, "ws", "wss", "ws:// and wss://")?;
     let request = request(plan)?;
     let connection = address.connect(&plan.line).await?;
@@ -120,21 +121,21 @@ fn request(plan: &Plan) -> Result<Request, CarrierError> {
     Ok(request)
 }
 
-/// Microseconds since the stream was open.
-struct Clock {
+/// Microseconds since the stream was open, or since the first of many.
+pub(super) struct Clock {
     zero: Instant,
 }
 
 impl Clock {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Clock { zero: Instant::now() }
     }
 
-    fn now(&self) -> CallTime {
+    pub(super) fn now(&self) -> CallTime {
         CallTime::ZERO + self.zero.elapsed()
     }
 
-    fn instant(&self, at: CallTime) -> Instant {
+    pub(super) fn instant(&self, at: CallTime) -> Instant {
         self.zero + at.since(CallTime::ZERO)
     }
 }

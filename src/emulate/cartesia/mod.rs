@@ -16,6 +16,7 @@ mod fault;
 mod handshake;
 mod journal;
 mod playing;
+mod prerendered;
 mod reply;
 mod request;
 mod speaker;
@@ -39,6 +40,7 @@ use fault::Faults;
 
 pub use fault::{Fault, FaultError, FaultKind, help as fault_help};
 pub use journal::{CONTEXTS_MAX, ContextRecord, Counts, ENTRIES_MAX, End, Journal};
+pub use prerendered::{Prerendered, PrerenderedError, Served};
 pub use tls::{TlsError, TlsSettings};
 
 /// Path of the WebSocket.

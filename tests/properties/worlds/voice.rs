@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use trunkline::audio::MediaFormat;
+use trunkline::call::action::{Place, TtsCommand};
+use trunkline::call::event::{Fault, FaultKind, TimedWord, TtsEvent, VoiceIndex};
+use trunkline::ids::{CallTime, ContextId};
+
 use super::Dice;
-use super::carrier::{audio_of, bytes_per_ms};
-use crate::audio::MediaFormat;
-use crate::call::action::{Place, TtsCommand};
-use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent, VoiceIndex};
-use crate::ids::{CallTime, ContextId};
+use crate::label::{audio_of, bytes_per_ms};
+use crate::trace::ScriptTruth;
 
 /// How a voice speaks when it does.
 #[derive(Clone, Copy, Debug)]
@@ -35,22 +37,23 @@ pub(super) enum Item {
     Gathered(ContextId),
 }
 
+/// What it was given for a context, and what it made of it.
 #[derive(Debug)]
-pub(super) struct Script {
-    pub(super) on: Place,
+struct Script {
+    on: Place,
     held: String,
     made_ms: u64,
-    /// Each word with the millisecond at which it ends.
-    pub(super) words: Vec<(String, u64)>,
+    /// The milliseconds at which its words end.
+    word_ends: Vec<u64>,
     last_delivery: CallTime,
     finished: bool,
     cancelled: bool,
     /// Sends no audio any more.
     dead: bool,
-    /// Something went wrong with it.
-    pub(super) faulty: bool,
-    /// It said that it was done when it was not.
-    pub(super) lied: bool,
+    /// Since when something has been wrong with it.
+    faulty: Option<CallTime>,
+    /// When it said that it was done when it was not.
+    lied: Option<CallTime>,
 }
 
 #[derive(Debug)]
@@ -61,8 +64,7 @@ pub(super) struct Voice {
     up: bool,
     half_dead: bool,
     generation: u32,
-    pub(super) dials: Vec<CallTime>,
-    pub(super) scripts: Vec<Script>,
+    scripts: Vec<Script>,
     items: BTreeMap<(CallTime, u64), (u32, Item)>,
     count: u64,
 }
@@ -89,7 +91,6 @@ impl Voice {
             up: false,
             half_dead: false,
             generation: 0,
-            dials: Vec::new(),
             scripts: Vec::new(),
             items: BTreeMap::new(),
             count: 0,
@@ -109,8 +110,7 @@ impl Voice {
         }
         match item {
             Item::Gathered(context) => {
-                let index = self.find(context).unwrap();
-                if !self.scripts[index].cancelled {
+                if let Some(index) = self.find(context).filter(|index| !self.scripts[*index].cancelled) {
                     self.utter(now, index, dice);
                 }
                 Some(TtsEvent::Ignored)
@@ -118,7 +118,7 @@ impl Voice {
             Item::Event(event) => {
                 match &event {
                     TtsEvent::Up { .. } => self.up = true,
-                    TtsEvent::Down { .. } => self.drop_link(),
+                    TtsEvent::Down { .. } => self.drop_link(now),
                     _ => {}
                 }
                 Some(event)
@@ -126,12 +126,25 @@ impl Voice {
         }
     }
 
-    fn drop_link(&mut self) {
+    /// What it made of each context.
+    pub(super) fn truth(&self) -> Vec<ScriptTruth> {
+        let truth = |script: &Script| ScriptTruth {
+            context: script.on.context,
+            word_ends: script.word_ends.clone(),
+            faulty: script.faulty,
+            lied: script.lied,
+        };
+        self.scripts.iter().map(truth).collect()
+    }
+
+    fn drop_link(&mut self, now: CallTime) {
         self.up = false;
         self.half_dead = false;
         self.generation += 1;
         for script in &mut self.scripts {
-            script.faulty |= !script.finished || script.last_delivery > CallTime::ZERO;
+            if !script.finished || script.last_delivery > CallTime::ZERO {
+                script.faulty.get_or_insert(now);
+            }
             script.dead = true;
         }
     }
@@ -148,16 +161,16 @@ impl Voice {
     pub(super) fn command(&mut self, now: CallTime, command: &TtsCommand, dice: &mut Dice) {
         match command {
             TtsCommand::Dial { .. } => self.dial(now, dice),
-            TtsCommand::HangUp { .. } => self.drop_link(),
+            TtsCommand::HangUp { .. } => self.drop_link(now),
             TtsCommand::Speak { on, text } => self.speak(now, on, text, dice),
             TtsCommand::Flush { on } => {
-                let index = self.find(on.context).expect("a context is flushed after it was spoken to");
-                assert!(!self.scripts[index].finished && !self.scripts[index].cancelled, "flush of {}", on.context);
-                self.utter(now, index, dice);
+                if let Some(index) = self.listens(on) {
+                    self.utter(now, index, dice);
+                }
             }
             TtsCommand::Finish { on } => self.finish(now, on, dice),
             TtsCommand::Cancel { context, .. } => {
-                let index = self.find(*context).expect("a context is cancelled after it was spoken to");
+                let Some(index) = self.find(*context) else { return };
                 self.scripts[index].cancelled = true;
                 if dice.below(3) > 0 {
                     self.scripts[index].dead = true;
@@ -168,8 +181,6 @@ impl Voice {
     }
 
     fn dial(&mut self, now: CallTime, dice: &mut Dice) {
-        assert!(!self.up, "dialled while up");
-        self.dials.push(now);
         self.generation += 1;
         if dice.below(1_000) < self.manner.faults * 2 {
             let kind = if dice.below(12) == 0 { FaultKind::Fatal } else { FaultKind::Busy };
@@ -181,26 +192,21 @@ impl Voice {
     }
 
     fn speak(&mut self, now: CallTime, on: &Place, text: &str, dice: &mut Dice) {
-        assert!(self.up, "spoken to {} without a link", on.context);
-        let index = self.find(on.context).unwrap_or_else(|| {
-            assert!(text.chars().any(char::is_alphanumeric), "the first text has nothing to say: {text:?}");
+        if self.find(on.context).is_none() {
             self.scripts.push(Script {
                 on: on.clone(),
                 held: String::new(),
                 made_ms: 0,
-                words: Vec::new(),
+                word_ends: Vec::new(),
                 last_delivery: CallTime::ZERO,
                 finished: false,
                 cancelled: false,
                 dead: false,
-                faulty: false,
-                lied: false,
+                faulty: None,
+                lied: None,
             });
-            self.scripts.len() - 1
-        });
-        let script = &mut self.scripts[index];
-        assert_eq!(&script.on, on, "a context stays as it was opened");
-        assert!(!script.finished && !script.cancelled, "text after the end of {}", on.context);
+        }
+        let Some(index) = self.listens(on) else { return };
         if self.is_refused(now, index, dice) {
             return;
         }
@@ -212,6 +218,14 @@ impl Voice {
             self.count += 1;
             self.items.insert((now + wait, self.count), (self.generation, Item::Gathered(on.context)));
         }
+    }
+
+    /// The context that a command is for, if the voice can hear it. What comes without a link, or after the end of its
+    /// context, is lost; the properties see that it was sent.
+    fn listens(&self, on: &Place) -> Option<usize> {
+        let index = self.find(on.context)?;
+        let script = &self.scripts[index];
+        (self.up && !script.finished && !script.cancelled).then_some(index)
     }
 
     /// Something goes wrong with a command, or its context has been forgotten.
@@ -230,7 +244,7 @@ impl Voice {
         if script.dead || dice.below(1_000) >= self.manner.faults {
             return false;
         }
-        script.faulty = true;
+        script.faulty.get_or_insert(now);
         match dice.below(7) {
             0 | 1 => {
                 script.dead = true;
@@ -248,7 +262,7 @@ impl Voice {
             }
             4 => {
                 script.dead = true;
-                script.lied = true;
+                script.lied = Some(now);
                 self.later(soon, TtsEvent::Done { context });
                 true
             }
@@ -264,9 +278,7 @@ impl Voice {
     }
 
     fn finish(&mut self, now: CallTime, on: &Place, dice: &mut Dice) {
-        let index = self.find(on.context).expect("a context ends after it was spoken to");
-        assert!(self.up, "{} is finished without a link", on.context);
-        assert!(!self.scripts[index].finished && !self.scripts[index].cancelled, "{} ends twice", on.context);
+        let Some(index) = self.listens(on) else { return };
         let refused = self.is_refused(now, index, dice);
         self.scripts[index].finished = true;
         if refused {
@@ -291,13 +303,14 @@ impl Voice {
         let context = script.on.context;
         let (from, to) = (script.made_ms, script.made_ms + text.chars().count() as u64 * manner.char_ms);
         let words = words_of(&text, from, manner.char_ms);
-        script.words.extend(words.iter().map(|word| (word.text.clone(), word.end_us / 1_000)));
-        let mut audio = audio_of(format, context, from, to);
+        script.word_ends.extend(words.iter().map(|word| word.end_us / 1_000));
+        let size = bytes_per_ms(format);
+        let mut audio = audio_of(format, context, from as usize * size, (to - from) as usize * size);
         if dice.below(1_000) < manner.faults {
             // It stalls for ever in the middle.
             audio.truncate(dice.below(audio.len() as u64) as usize);
             script.dead = true;
-            script.faulty = true;
+            script.faulty.get_or_insert(now);
         }
         script.made_ms = to;
         let mut at = script.last_delivery.max(now + Duration::from_millis(30 + dice.below(250)));

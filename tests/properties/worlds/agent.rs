@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use trunkline::call::action::AgentReport;
+use trunkline::call::event::{Delivery, Say};
+use trunkline::call::settings::Interruptible;
+use trunkline::ids::{CallTime, TurnId};
+
 use super::Dice;
-use crate::call::action::AgentReport;
-use crate::call::event::{Delivery, Say};
-use crate::call::settings::Interruptible;
-use crate::ids::{CallTime, TurnId};
 
 const WORDS: [&str; 8] = ["a", "is", "cat", "door", "eleven", "fourteen", "government", "I"];
 

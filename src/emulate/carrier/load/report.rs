@@ -1,0 +1,310 @@
+//! The figures of a load, and whether they may be believed.
+
+use serde::Serialize;
+
+use super::histogram::{Histogram, Percentiles};
+use super::process::Usage;
+
+/// Lateness of the generator's own frames, at the 99th percentile in milliseconds, above which it was the bottleneck: a
+/// quarter of a frame. A timer of this resolution alone makes two.
+const LATE_MS_MAX: f64 = 5.0;
+
+/// Part of one processor above which the generator was the bottleneck.
+const CORE_MAX: f64 = 0.85;
+
+/// What is counted while calls run. What is not counted always is counted while the window is open.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) open: bool,
+    pub(super) tick_late: Histogram,
+    pub(super) send_late: Histogram,
+    pub(super) key_to_clear: Histogram,
+    pub(super) onset_to_clear: Histogram,
+    pub(super) frames: u64,
+    pub(super) clears: u64,
+    pub(super) underruns: u64,
+    pub(super) underrun_us: u64,
+    /// Always.
+    pub(super) first_media: Histogram,
+    /// Always: microseconds of audio received.
+    pub(super) received_us: u64,
+    /// Always: the most audio that the load's own voice had spoken and nobody had received, in microseconds.
+    pub(super) queued_us_max: u64,
+    /// Always.
+    pub(super) ends: Ends,
+}
+
+/// How calls went that did not go as planned, and how many did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ends {
+    /// Hung up as planned, and closed by the gateway too.
+    pub in_order: u64,
+    /// Could not be made: no connection, or the upgrade was refused.
+    pub not_made: u64,
+    /// Closed by the gateway, or lost, before the caller hung up.
+    pub early: u64,
+    /// Ended because the gateway sent what is no message of this protocol.
+    pub broken: u64,
+    /// Not closed by the gateway when the load was over.
+    pub unclosed: u64,
+}
+
+/// What was measured at the gateway's process.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Watched {
+    /// Processor time in milliseconds for each second of each call.
+    pub cpu_ms_per_call_second: f64,
+    /// Part of one processor that was used.
+    pub core: f64,
+    /// Memory before the first call, in KiB.
+    pub rss_before_kib: u64,
+    /// Memory at the end of the window.
+    pub rss_kib: u64,
+    /// Memory when the calls were over.
+    pub rss_after_kib: u64,
+    /// Growth of memory from before the first call to the end of the window, for each call that was live then.
+    pub rss_kib_per_call: Option<f64>,
+    /// The most of it that was speech made and not yet sent: an allocator keeps what it once took. Known if the voice is
+    /// the load's own; nonsense if callers interrupt, because what is dropped then looks like waiting.
+    pub queued_kib_per_call: Option<f64>,
+    /// Open descriptors before the first call.
+    pub descriptors_before: u64,
+    /// Open descriptors when the calls were over.
+    pub descriptors_after: u64,
+}
+
+/// The generator itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Own {
+    /// How late its own frames were.
+    pub late_ms: Option<Percentiles>,
+    /// Part of one processor that it used.
+    pub core: Option<f64>,
+}
+
+/// The figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoadReport {
+    /// Calls that were asked for.
+    pub calls: u64,
+    /// Calls that were live at the end of the window.
+    pub live: u64,
+    /// Length of the window in seconds.
+    pub window_s: f64,
+    /// How late the gateway's frames were, each against the earliest pace of its burst.
+    pub send_late_ms: Option<Percentiles>,
+    /// Times that the model carrier had nothing to play in the middle of speech.
+    pub underruns: u64,
+    /// How long it had nothing to play, in milliseconds.
+    pub underrun_ms: f64,
+    /// Frames of 20 ms that were received.
+    pub frames: u64,
+    /// Frames that unbroken speech in every live call would have been.
+    pub frames_unbroken: u64,
+    /// From `start` to the first audio.
+    pub start_to_media_ms: Option<Percentiles>,
+    /// From a key that interrupts, written, to `clear`, read: the way there and back and the decision between.
+    pub key_to_clear_ms: Option<Percentiles>,
+    /// From the first loud sample of the caller to `clear`.
+    pub onset_to_clear_ms: Option<Percentiles>,
+    /// Times that the gateway sent `clear`.
+    pub clears: u64,
+    /// How calls ended.
+    pub ends: Ends,
+    /// The gateway's process.
+    pub gateway: Option<Watched>,
+    /// This process.
+    pub generator: Own,
+    /// Why the figures must not be used, if so.
+    pub invalid: Option<String>,
+}
+
+/// Use of the two processes at the edges of the window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Edges {
+    pub(super) before: Option<Usage>,
+    pub(super) open: (Option<Usage>, Option<Usage>),
+    pub(super) close: (Option<Usage>, Option<Usage>),
+    pub(super) after: Option<Usage>,
+}
+
+/// What a load knows beside its tally.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) calls: u64,
+    pub(super) live: u64,
+    pub(super) window_s: f64,
+    /// Seconds of all calls within the window.
+    pub(super) call_seconds: f64,
+    /// The most at a time, if the voice is the load's own.
+    pub(super) queued_us: Option<u64>,
+    pub(super) edges: Edges,
+}
+
+impl LoadReport {
+    pub(super) fn new(tally: &Tally, facts: Facts) -> Self {
+        let Facts { calls, live, window_s, call_seconds, queued_us, edges } = facts;
+        let spent = |(open, close): (Option<Usage>, Option<Usage>)| {
+            open.zip(close).map(|(open, close)| close.cpu.saturating_sub(open.cpu).as_secs_f64())
+        };
+        let gateway = spent((edges.open.0, edges.close.0)).zip(edges.before.zip(edges.close.0)).map(
+            |(seconds, (before, close))| Watched {
+                cpu_ms_per_call_second: seconds * 1_000.0 / call_seconds.max(f64::EPSILON),
+                core: seconds / window_s,
+                rss_before_kib: before.rss_kib,
+                rss_kib: close.rss_kib,
+                rss_after_kib: edges.after.map_or(0, |after| after.rss_kib),
+                rss_kib_per_call: (live > 0).then(|| (close.rss_kib as f64 - before.rss_kib as f64) / live as f64),
+                // A microsecond of speech is held as 0.008 bytes of mu-law.
+                queued_kib_per_call: queued_us.filter(|_| live > 0).map(|us| us as f64 * 0.008 / 1_024.0 / live as f64),
+                descriptors_before: before.descriptors,
+                descriptors_after: edges.after.map_or(0, |after| after.descriptors),
+            },
+        );
+        let core = spent((edges.open.1, edges.close.1)).map(|seconds| seconds / window_s);
+        let generator = Own { late_ms: tally.tick_late.percentiles(), core };
+        LoadReport {
+            calls,
+            live,
+            window_s,
+            send_late_ms: tally.send_late.percentiles(),
+            underruns: tally.underruns,
+            underrun_ms: tally.underrun_us as f64 / 1_000.0,
+            frames: tally.frames,
+            frames_unbroken: unbroken(call_seconds),
+            start_to_media_ms: tally.first_media.percentiles(),
+            key_to_clear_ms: tally.key_to_clear.percentiles(),
+            onset_to_clear_ms: tally.onset_to_clear.percentiles(),
+            clears: tally.clears,
+            ends: tally.ends,
+            gateway,
+            invalid: bottleneck(generator),
+            generator,
+        }
+    }
+
+    /// Names and values for a person.
+    pub fn table(&self) -> Vec<(&'static str, String)> {
+        let spread = |spread: Option<Percentiles>| {
+            spread.map_or_else(
+                || "not observed".to_owned(),
+                |of| {
+                    format!(
+                        "p50 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1} ms of {}",
+                        of.p50, of.p99, of.p999, of.max, of.count
+                    )
+                },
+            )
+        };
+        let ends = self.ends;
+        let mut rows = vec![
+            ("calls", format!("{} asked for, {} live at the end of {:.1} s", self.calls, self.live, self.window_s)),
+            ("send lateness", spread(self.send_late_ms)),
+            ("underruns", format!("{}, {:.0} ms in all", self.underruns, self.underrun_ms)),
+            ("frames", format!("{} of {} in unbroken speech", self.frames, self.frames_unbroken)),
+            ("start to audio", spread(self.start_to_media_ms)),
+            ("key to clear", spread(self.key_to_clear_ms)),
+            ("speech to clear", spread(self.onset_to_clear_ms)),
+            ("clears", self.clears.to_string()),
+            (
+                "ends",
+                format!(
+                    "{} in order, {} not made, {} early, {} broken, {} unclosed",
+                    ends.in_order, ends.not_made, ends.early, ends.broken, ends.unclosed
+                ),
+            ),
+        ];
+        if let Some(gateway) = &self.gateway {
+            rows.push((
+                "gateway cpu",
+                format!(
+                    "{:.2} ms per call-second, {:.0} % of a core",
+                    gateway.cpu_ms_per_call_second,
+                    gateway.core * 100.0
+                ),
+            ));
+            let queued = gateway.queued_kib_per_call.map(|kib| format!(", of it {kib:.0} queued speech"));
+            let memory =
+                gateway.rss_kib_per_call.map(|kib| format!("{kib:.0} KiB per call{}", queued.unwrap_or_default()));
+            rows.push(("gateway memory", memory.unwrap_or_else(|| "not observed".to_owned())));
+            rows.push((
+                "gateway before, after",
+                format!(
+                    "{} and {} KiB, {} and {} descriptors",
+                    gateway.rss_before_kib,
+                    gateway.rss_after_kib,
+                    gateway.descriptors_before,
+                    gateway.descriptors_after
+                ),
+            ));
+        }
+        rows.push(("own lateness", spread(self.generator.late_ms)));
+        rows.push((
+            "own cpu",
+            self.generator
+                .core
+                .map_or_else(|| "not observed".to_owned(), |core| format!("{:.0} % of a core", core * 100.0)),
+        ));
+        rows.extend(self.invalid.clone().map(|reason| ("INVALID", reason)));
+        rows
+    }
+}
+
+/// Frames of 20 ms in so many seconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number far below the limit")]
+fn unbroken(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 50.0) as u64
+}
+
+fn bottleneck(own: Own) -> Option<String> {
+    let late = own.late_ms.map(|late| late.p99).filter(|late| *late > LATE_MS_MAX);
+    let core = own.core.filter(|core| *core > CORE_MAX);
+    let why = [
+        late.map(|late| format!("its own frames were {late:.1} ms late at p99, more than {LATE_MS_MAX:.0}")),
+        core.map(|core| format!("it used {:.0} % of a core, more than {:.0}", core * 100.0, CORE_MAX * 100.0)),
+    ];
+    let why: Vec<String> = why.into_iter().flatten().collect();
+    (!why.is_empty()).then(|| format!("the generator was the bottleneck: row invalid ({})", why.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn own(late_ms: u64, core: f64) -> Own {
+        let mut late = Histogram::default();
+        late.add(Duration::from_millis(late_ms), 100);
+        Own { late_ms: late.percentiles(), core: Some(core) }
+    }
+
+    #[test]
+    fn a_generator_that_was_the_bottleneck_says_so() {
+        assert_eq!(bottleneck(own(2, 0.5)), None);
+        assert!(bottleneck(own(7, 0.5)).unwrap().contains("7.1 ms late"));
+        assert!(bottleneck(own(2, 0.9)).unwrap().contains("90 % of a core"));
+        assert_eq!(bottleneck(Own { late_ms: None, core: None }), None);
+    }
+
+    #[test]
+    fn what_the_gateway_used_is_told_for_each_call() {
+        let usage =
+            |cpu_ms, rss_kib, descriptors| Some(Usage { cpu: Duration::from_millis(cpu_ms), rss_kib, descriptors });
+        let edges = Edges {
+            before: usage(0, 10_000, 9),
+            open: (usage(100, 15_000, 200), usage(0, 0, 0)),
+            close: (usage(1_100, 20_000, 210), usage(500, 0, 0)),
+            after: usage(1_200, 12_000, 9),
+        };
+        let queued_us = Some(100 * 12_800_000);
+        let facts = Facts { calls: 101, live: 100, window_s: 10.0, call_seconds: 1_000.0, queued_us, edges };
+        let report = LoadReport::new(&Tally::default(), facts);
+        let gateway = report.gateway.unwrap();
+        assert!((gateway.cpu_ms_per_call_second - 1.0).abs() < 1e-9 && (gateway.core - 0.1).abs() < 1e-9);
+        assert!((gateway.rss_kib_per_call.unwrap() - 100.0).abs() < 1e-9);
+        assert!((gateway.queued_kib_per_call.unwrap() - 100.0).abs() < 1e-9);
+        assert_eq!((report.frames_unbroken, report.generator.core), (50_000, Some(0.05)));
+        assert!(report.invalid.is_none() && report.send_late_ms.is_none());
+        assert_eq!(report.table().iter().filter(|(_, value)| value == "not observed").count(), 5);
+    }
+}

@@ -1,0 +1,101 @@
+//! Loads against small servers on loopback.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::*;
+use crate::emulate::floor::Floor;
+
+fn plan(url: String, calls: u32, lasting: Lasting) -> LoadPlan {
+    let base = Plan::new(url, CallSid::parse("CA1").unwrap(), StreamSid::parse("MZ1").unwrap());
+    let (says, key_every, watch, served) = (Says::Nothing, None, None, None);
+    LoadPlan { base, calls, ramp: 100, lasting, says, key_every, watch, served }
+}
+
+const LOOPBACK: &str = "127.0.0.1:0";
+
+#[tokio::test]
+async fn calls_are_live_together_and_frames_come_at_their_pace() {
+    let floor = Floor::bind(LOOPBACK.parse::<SocketAddr>().unwrap()).await.unwrap();
+    let plan = plan(floor.url(), 5, Lasting::Window(Duration::from_secs(1)));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(floor.run(CancellationToken::new()));
+    let watch = Some(std::process::id());
+    let report = run_load(LoadPlan { watch, ..plan }, CancellationToken::new()).await.unwrap();
+    assert_eq!((report.calls, report.live), (5, 5));
+    assert_eq!(report.ends, Ends { in_order: 5, ..Ends::default() });
+    // A busy machine may lose a few at the edges of the window, but not most.
+    assert!(report.frames.abs_diff(report.frames_unbroken) < 50, "{} of {}", report.frames, report.frames_unbroken);
+    assert_eq!(report.start_to_media_ms.unwrap().count, 5);
+    assert_eq!(report.generator.late_ms.unwrap().count.abs_diff(report.frames_unbroken) / 50, 0);
+    #[cfg(target_os = "linux")]
+    assert!(report.gateway.unwrap().cpu_ms_per_call_second > 0.0);
+}
+
+/// Speaks without end, and falls silent for a moment at each key.
+async fn interruptible(listener: TcpListener) {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    let media = format!(r#"{{"event":"media","streamSid":"MZ","media":{{"payload":"{}"}}}}"#, "f39/".repeat(400));
+    while let Some(Ok(message)) = socket.next().await {
+        let answer = match message {
+            Message::Text(text) if text.contains(r#""dtmf""#) => r#"{"event":"clear","streamSid":"MZ"}"#,
+            Message::Text(text) if text.contains(r#""media""#) => &media,
+            _ => continue,
+        };
+        if socket.send(Message::text(answer)).await.is_err() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_are_followed_to_their_clear() {
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(interruptible(listener));
+    let key_every = Some(Duration::from_millis(200));
+    let plan = LoadPlan { key_every, ..plan(url, 1, Lasting::Window(Duration::from_secs(1))) };
+    let report = run_load(plan, CancellationToken::new()).await.unwrap();
+    assert!((3..=6).contains(&report.key_to_clear_ms.unwrap().count), "{report:?}");
+    assert_eq!((report.onset_to_clear_ms, report.underruns), (None, 0));
+}
+
+#[tokio::test]
+async fn short_calls_follow_one_another_and_those_that_cannot_be_made_are_counted() {
+    let floor = Floor::bind(LOOPBACK.parse::<SocketAddr>().unwrap()).await.unwrap();
+    let each = Lasting::Each(Duration::from_millis(200));
+    let short = plan(floor.url(), 30, each);
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(floor.run(stop.clone()));
+    let report = run_load(short.clone(), CancellationToken::new()).await.unwrap();
+    assert_eq!(report.ends, Ends { in_order: 30, ..Ends::default() });
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    let report = run_load(LoadPlan { calls: 3, ..short }, CancellationToken::new()).await.unwrap();
+    assert_eq!(report.ends, Ends { not_made: 3, ..Ends::default() });
+    assert!(report.send_late_ms.is_none());
+}
+
+#[tokio::test]
+async fn a_gateway_that_closes_is_told_from_one_that_is_hung_up_on() {
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        // Its `connected`, so that the upgrade is behind it.
+        socket.next().await.unwrap().unwrap();
+        socket.close(None).await.unwrap();
+        while let Some(Ok(_)) = socket.next().await {}
+    });
+    let each = Lasting::Each(Duration::from_secs(1));
+    let report = run_load(plan(url, 1, each), CancellationToken::new()).await.unwrap();
+    assert_eq!(report.ends, Ends { early: 1, ..Ends::default() });
+}
