@@ -1,0 +1,99 @@
+//! The gateway's side of a call, as production and replay know it.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use trunkline::audio::{Encoding, vad};
+use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use trunkline::dialect::cartesia;
+pub(crate) use trunkline::dialect::{Body, Input, Port, Refusal};
+use trunkline::ids::StreamSid;
+pub(crate) use trunkline::replay::{Sent, Session, ToVoice};
+use trunkline::tape::{self, Audio, Carrier, Text, Wakes};
+pub(crate) use trunkline::tape::{Entry, Header, What};
+
+use crate::twilio::STREAM;
+
+/// What a caller hears when speech failed for good.
+pub(crate) const FALLBACK: &str = "I am sorry, I cannot speak just now.";
+
+/// What is asked of the first voice; `rate` is `None` for the carrier's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) encoding: Encoding,
+    pub(crate) rate: Option<u32>,
+    pub(crate) buffering: Buffering,
+}
+
+/// The header of a call with a vendor and the voice in this process, or with that alone.
+pub(crate) fn header(
+    wanted: Option<Wanted>,
+    interruptible: Interruptible,
+    detector: vad::Settings,
+    seed: u64,
+) -> Header {
+    let local = Voice {
+        name: Cow::Borrowed("local"),
+        encoding: Encoding::PcmS16Le,
+        rate: Some(8_000),
+        buffering: Buffering::Gateway,
+        context_idle: None,
+    };
+    let vendor = wanted.map(|wanted| Voice {
+        name: Cow::Borrowed("cartesia"),
+        encoding: wanted.encoding,
+        rate: wanted.rate,
+        buffering: wanted.buffering,
+        context_idle: Some(Duration::from_millis(800)),
+    });
+    let language = wanted.map(|wanted| tape::Voice::Cartesia {
+        stream: StreamSid::parse(STREAM).unwrap(),
+        settings: Box::new(cartesia::Settings {
+            url: "wss://tts.example/tts/websocket".to_owned(),
+            api_key: String::new(),
+            version: "2026-03-01".to_owned(),
+            model: "sonic-3.5".to_owned(),
+            voice: "5c5ad5e7-1020-476b-8b91-fdcbe9cc313c".to_owned(),
+            language: "en".to_owned(),
+            speed: None,
+            volume: None,
+            emotion: None,
+            buffering: wanted.buffering,
+        }),
+    });
+    Header {
+        tape: tape::FORMAT,
+        trunkline: env!("CARGO_PKG_VERSION").to_owned(),
+        wakes: Wakes::Recorded,
+        text: Text::Keep,
+        audio: Audio::Keep,
+        settings: Settings {
+            voices: vendor.into_iter().chain([local]).collect(),
+            fallback_line: FALLBACK.to_owned(),
+            on_failure: OnFailure::Continue,
+            playout: Playout::default(),
+            interruptible,
+            detector,
+            limits: Limits::default(),
+            seed,
+        },
+        carrier: Carrier::Twilio,
+        voices: language.into_iter().chain([tape::Voice::Local]).collect(),
+    }
+}
+
+/// Writes a tape.
+pub(crate) fn write(path: &Path, header: &Header, entries: &[Entry]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = io::BufWriter::new(fs::File::create(path)?);
+    writeln!(file, "{}", serde_json::to_string(header)?)?;
+    for entry in entries {
+        writeln!(file, "{}", serde_json::to_string(entry)?)?;
+    }
+    file.flush()
+}
