@@ -10,6 +10,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::double_ended_iterator_last,
     reason = "a bench reports to its terminal, and stops at the first thing that is not as it should be"
 )]
 

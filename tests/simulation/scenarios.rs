@@ -352,7 +352,7 @@ fn live(name: &str, plan: Plan) -> World {
     world.live();
     let sent = world.session().digest();
     let at = world.tape.last().map_or(CallTime::ZERO, |last| last.at);
-    world.tape.push(Entry { at, what: What::End(End { reason: world.reason, sent }) });
+    world.tape.push(Entry { at, what: What::End(End { reason: world.reason, sent, withdrawn: Vec::new() }) });
     world
 }
 
