@@ -153,7 +153,11 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             config::OnFailure::Continue => OnFailure::Continue,
             config::OnFailure::Close => OnFailure::Close,
         },
-        playout: Playout { lead: config.playout.lead, prebuffer: config.playout.prebuffer },
+        playout: Playout {
+            lead: config.playout.lead,
+            prebuffer: config.playout.prebuffer,
+            frames_per_write: config.playout.frames_per_write,
+        },
         interruptible: match config.barge_in.policy {
             BargeInPolicy::Any => Interruptible::Any,
             BargeInPolicy::Speech => Interruptible::Speech,

@@ -84,6 +84,7 @@ fn all(highest: u32) -> Vec<Row> {
         Row::new(Kind::Speaking, 300),
         Row::new(Kind::Wide, 100),
         Row::new(Kind::Wide, 400),
+        Row::new(Kind::Pairs, 100),
         Row::new(Kind::Recorded, 100),
         Row::new(Kind::Recorded, highest),
         Row::new(Kind::Silent, highest),
@@ -91,6 +92,7 @@ fn all(highest: u32) -> Vec<Row> {
         Row::new(Kind::BargeIn, 100),
         Row::new(Kind::Floor, 400),
         Row::new(Kind::Silent, 400),
+        Row::new(Kind::Pairs, 400),
         Row::new(Kind::Silent, 1_000),
         Row::new(Kind::Short { after: WARM_UP }, SHORT),
     ]);

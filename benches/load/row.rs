@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Speaking,
     /// Silent callers, a voice at 16 kHz.
     Wide,
+    /// Silent callers, two frames in each write.
+    Pairs,
     /// Silent callers, each call recorded.
     Recorded,
     /// Callers press a key every four seconds, which interrupts.
@@ -67,6 +69,7 @@ impl Row {
             Kind::Silent => format!("silent callers, {calls}"),
             Kind::Speaking => format!("all callers speaking, {calls}"),
             Kind::Wide => format!("16 kHz voice, {calls}"),
+            Kind::Pairs => format!("two frames a write, {calls}"),
             Kind::Recorded => format!("recorded, {calls}"),
             Kind::Keys => format!("a key every 4 s, {calls}"),
             Kind::BargeIn => format!("an interruption every 8 s, {calls}"),
@@ -141,6 +144,9 @@ impl Row {
              [agent.script]\ngreeting = \"{speech}\"\nlines = [\"{line}\"]\n\
              [log]\nlevel = \"error\"\n"
         );
+        if self.kind == Kind::Pairs {
+            text.push_str("[playout]\nframes_per_write = 2\n");
+        }
         if self.kind == Kind::Keys {
             let _ = write!(text, "[agent.script.digits]\n1 = \"{line}\"\n");
         }

@@ -282,11 +282,12 @@ impl Context {
     /// that forgets to say that it is done: so an open context has the benefit of the doubt, and a finishing one has not.
     pub(super) fn overdue(&self) -> Overdue {
         let all_text_answered = self.text_at_chunk == self.transcript.text().len();
-        let plausible = self.received_us() * 2 >= text::spoken_micros(self.transcript.text());
+        // Counted only where it decides: this is asked at every event of a call.
+        let is_plausible = || self.received_us() * 2 >= text::spoken_micros(self.transcript.text());
         let is_over = match (self.transcript.is_timed(), self.state) {
             (true, State::Open) => self.transcript.is_proved(self.received_us(), self.received_us_at_text),
             (true, State::Finishing | State::Done) => self.is_all_spoken(),
-            (false, _) => all_text_answered && plausible,
+            (false, _) => all_text_answered && is_plausible(),
         };
         if self.has_audio() && is_over { Overdue::Over } else { Overdue::Stalled }
     }

@@ -13,8 +13,9 @@ use crate::ids::{CallTime, ContextId, TurnId};
 const MARK_EVERY: Duration = Duration::from_millis(200);
 
 impl Call {
-    /// Sends every frame that is due by `now + ahead`.
-    pub(super) fn release(&mut self, now: CallTime, ahead: Duration) {
+    /// Sends every frame that is due by `now + ahead`, and with them those that belong into the same write.
+    pub(super) fn release(&mut self, now: CallTime, mut ahead: Duration) {
+        let mut companions = self.settings.playout.frames_per_write.saturating_sub(1);
         let turn_max = self.rank_admitted();
         loop {
             self.retire_lines(now);
@@ -33,6 +34,9 @@ impl Call {
                 self.stats.slips += 1;
             }
             self.send_frame(now);
+            if let Some(line) = &self.line {
+                ahead += line.format.frame() * std::mem::take(&mut companions);
+            }
         }
     }
 

@@ -74,6 +74,9 @@ pub struct Playout {
     pub lead: Duration,
     /// Audio that must be there before an utterance starts.
     pub prebuffer: Duration,
+    /// Frames that go to the carrier together, at least 1: with 2, each write carries two and every second one is early.
+    /// That is cheaper, and the carrier holds up to a frame more, which `clear` has to flush.
+    pub frames_per_write: u32,
 }
 
 /// Which input of the caller may cut an utterance off.
@@ -132,6 +135,6 @@ impl Default for Limits {
 
 impl Default for Playout {
     fn default() -> Self {
-        Playout { lead: Duration::from_millis(120), prebuffer: Duration::from_millis(60) }
+        Playout { lead: Duration::from_millis(120), prebuffer: Duration::from_millis(60), frames_per_write: 1 }
     }
 }

@@ -200,6 +200,12 @@ pub const KEYS: &[Key] = &[
         "audio collected before a turn starts to play, in ms",
     ),
     key(
+        "playout.frames_per_write",
+        Kind::Integer(1, 2),
+        Some("1"),
+        "frames in one write to the carrier; 2 costs less, and up to 20 ms more wait at the carrier",
+    ),
+    key(
         "barge_in.policy",
         Kind::Choice(&["any", "speech", "dtmf", "none"]),
         Some("any"),

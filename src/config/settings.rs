@@ -185,6 +185,8 @@ pub struct Playout {
     /// Audio collected before a turn starts to play, up to 1 s.
     #[serde(rename = "prebuffer_ms", deserialize_with = "millis")]
     pub prebuffer: Duration,
+    /// Frames in one write to the carrier, 1 or 2.
+    pub frames_per_write: u32,
 }
 
 /// `[barge_in]`

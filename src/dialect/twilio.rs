@@ -7,10 +7,15 @@ use crate::audio::{Encoding, MediaFormat};
 use crate::call::action::CarrierCommand;
 use crate::call::event::{CarrierEvent, Start};
 use crate::ids::{CallSid, MarkId, StreamSid};
-use crate::wire::twilio::{Inbound, MarkName, Outbound, Payload, Start as WireStart, decode_payload};
+use crate::wire::twilio::{
+    Inbound, MarkName, Outbound, Payload, Start as WireStart, decode_payload, encode_payload_into,
+};
 
 /// Twilio says nothing about frames; 20 ms is what it sends, and what it plays best.
 const FRAME_MS: u32 = 20;
+
+/// What follows the audio in a media message.
+const MEDIA_TAIL: &str = "\"}}";
 
 /// The keys that a telephone can send.
 const KEYS: &str = "0123456789*#ABCD";
@@ -19,6 +24,8 @@ const KEYS: &str = "0123456789*#ABCD";
 #[derive(Debug, Default)]
 pub struct Twilio {
     stream: String,
+    /// All of a media message that comes before the audio.
+    media_head: String,
 }
 
 impl CarrierDialect for Twilio {
@@ -32,7 +39,15 @@ impl CarrierDialect for Twilio {
     fn encode(&mut self, command: &CarrierCommand) -> String {
         let stream_sid = &self.stream;
         let message = match command {
-            CarrierCommand::Media { frame, .. } => Outbound::Media { stream_sid, media: Payload::new(frame) },
+            // Fifty times a second: only the audio is new, and base64 needs no escapes.
+            CarrierCommand::Media { frame, .. } => {
+                let base64_bytes = frame.len().div_ceil(3) * 4;
+                let mut text = String::with_capacity(self.media_head.len() + base64_bytes + MEDIA_TAIL.len());
+                text.push_str(&self.media_head);
+                encode_payload_into(frame, &mut text);
+                text.push_str(MEDIA_TAIL);
+                return text;
+            }
             CarrierCommand::Mark(mark) => Outbound::Mark { stream_sid, mark: MarkName { name: mark_name(*mark) } },
             CarrierCommand::Clear { .. } => Outbound::Clear { stream_sid },
         };
@@ -83,6 +98,9 @@ impl Twilio {
         // carries the inbound track alone looks like any other: nothing in the protocol tells it apart.
         let is_one_way = start.tracks.iter().any(|track| track.starts_with("outbound"));
         self.stream = stream.as_str().to_owned();
+        let nothing = Outbound::Media { stream_sid: &self.stream, media: Payload::new(&[]) };
+        let message = serde_json::to_string(&nothing).unwrap_or_default();
+        self.media_head = message.strip_suffix(MEDIA_TAIL).unwrap_or_default().to_owned();
         Some(CarrierEvent::Started(Box::new(Start {
             stream,
             call,
@@ -200,6 +218,16 @@ mod tests {
         twilio.decode(Message::Text(START));
         let media = CarrierCommand::Media { frame: Bytes::from_static(&[0xFF; 5]), late: Duration::ZERO };
         assert_eq!(twilio.encode(&media), r#"{"event":"media","streamSid":"MZ1","media":{"payload":"//////8="}}"#);
+        // A name that needs escapes, and every length of padding.
+        twilio.decode(Message::Text(&START.replace("MZ1", r#"M\"Z"#)));
+        for bytes in [0, 1, 2, 160] {
+            let frame = Bytes::from(vec![0x2A; bytes]);
+            let text = twilio.encode(&CarrierCommand::Media { frame: frame.clone(), late: Duration::ZERO });
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["streamSid"], "M\"Z");
+            assert_eq!(decode_payload(value["media"]["payload"].as_str().unwrap()).unwrap(), frame);
+        }
+        twilio.decode(Message::Text(START));
         let mark = CarrierCommand::Mark(MarkId(3));
         assert_eq!(twilio.encode(&mark), r#"{"event":"mark","streamSid":"MZ1","mark":{"name":"m3"}}"#);
         let clear = CarrierCommand::Clear { held: Duration::ZERO };

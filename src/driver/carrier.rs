@@ -1,12 +1,13 @@
 //! The two pumps of the carrier's socket.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::outbox::Pending;
 use crate::dialect::{Body, Input, Port};
@@ -39,15 +40,23 @@ pub enum Frame {
 
 /// Moves what the carrier sends into the inbox, until it ends or the call does.
 pub(super) async fn read<R: Stream<Item = Frame> + Unpin>(mut reader: R, inbox: mpsc::Sender<Input>) {
+    // One timer for the whole call, moved by each message: a timer of its own for each would be made and removed fifty
+    // times a second.
+    let mut silence = pin!(sleep(SILENCE_LIMIT));
     loop {
-        let body = match timeout(SILENCE_LIMIT, reader.next()).await {
-            Ok(Some(Frame::Text(text))) => Body::Text(text),
-            Ok(Some(Frame::Binary(bytes))) => Body::Binary(bytes),
-            Ok(Some(Frame::Alive)) => continue,
-            Ok(Some(Frame::Oversize)) => Body::Oversize,
-            Ok(Some(Frame::Close(code, reason))) => Body::Closed { code, reason },
-            Ok(None) => Body::Closed { code: None, reason: String::new() },
-            Err(_) => Body::Closed { code: None, reason: "silent".to_owned() },
+        let frame = tokio::select! {
+            biased;
+            frame = reader.next() => frame,
+            () = &mut silence => Some(Frame::Close(None, "silent".to_owned())),
+        };
+        silence.as_mut().reset(Instant::now() + SILENCE_LIMIT);
+        let body = match frame {
+            Some(Frame::Text(text)) => Body::Text(text),
+            Some(Frame::Binary(bytes)) => Body::Binary(bytes),
+            Some(Frame::Alive) => continue,
+            Some(Frame::Oversize) => Body::Oversize,
+            Some(Frame::Close(code, reason)) => Body::Closed { code, reason },
+            None => Body::Closed { code: None, reason: String::new() },
         };
         let is_end = matches!(body, Body::Closed { .. } | Body::Oversize);
         let is_heard = inbox.send(Input { port: Port::Carrier, body }).await.is_ok();

@@ -143,6 +143,11 @@ fn base64<S: serde::Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S
     serializer.collect_str(&base64::display::Base64Display::new(bytes, &STANDARD))
 }
 
+/// Appends the base64 of `bytes`, as a payload is written.
+pub fn encode_payload_into(bytes: &[u8], out: &mut String) {
+    STANDARD.encode_string(bytes, out);
+}
+
 /// Bytes of a base64 payload, padded or not.
 ///
 /// # Errors

@@ -50,6 +50,30 @@ fn the_lead_is_bounded() {
 }
 
 #[test]
+fn two_frames_a_write_go_out_together_and_nothing_else_changes() {
+    let writes = |frames_per_write, inbound| {
+        let mut settings = settings();
+        settings.playout.frames_per_write = frames_per_write;
+        let mut rig = Rig::start(settings);
+        rig.inbound = inbound;
+        rig.say(1, LINE);
+        rig.run_to(9_000);
+        let (length, stats) = (LINE.len() as u64 * 60, *rig.call.stats());
+        assert_eq!((rig.heard_ms(1), stats.underruns, stats.slips), (length, 0, 0));
+        let (first, _) = *rig.heard.iter().find(|(_, byte)| *byte == 1).unwrap();
+        let first = first.as_micros() / 1_000;
+        assert_eq!(rig.longest_gap_ms(first, first + length), 0);
+        let mut moments: Vec<CallTime> = rig.sent_at.iter().map(|(at, _)| *at).collect();
+        moments.dedup();
+        moments.len()
+    };
+    for inbound in [true, false] {
+        let (single, double) = (writes(1, inbound), writes(2, inbound));
+        assert!(double * 2 <= single + 6, "{double} writes for two frames each, {single} for one");
+    }
+}
+
+#[test]
 fn inbound_frames_are_the_metronome_and_nothing_breaks_without_them() {
     let mut rig = Rig::start(settings());
     rig.inbound = false;
