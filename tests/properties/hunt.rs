@@ -9,12 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestError, TestRunner};
 
-use crate::checks::Verdict;
+use crate::checks::{PROPERTIES, Property};
 use crate::evidence::Evidence;
-use crate::{PROPERTIES, absurd, worlds};
-
-/// A property by name.
-pub(crate) type Property = (&'static str, fn(&Evidence<'_>) -> Verdict);
+use crate::{absurd, worlds};
 
 /// Closed worlds of a test run, unless `TRUNKLINE_WORLDS` says otherwise.
 const WORLDS: u64 = 2_500;

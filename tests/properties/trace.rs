@@ -10,7 +10,16 @@ use trunkline::call::stats::Stats;
 use trunkline::call::{Call, Timer};
 use trunkline::ids::{CallTime, ContextId};
 
-use crate::worlds::carrier::Marks;
+/// What a carrier does with its marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marks {
+    Honest,
+    Late,
+    Never,
+    AtOnce,
+    /// Lost, late, doubled, out of order: a new throw of the dice for each.
+    Wild,
+}
 
 /// One `handle` and everything that came of it.
 #[derive(Clone, Debug)]

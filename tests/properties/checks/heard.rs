@@ -2,8 +2,7 @@
 
 use super::{Verdict, ensure};
 use crate::evidence::{Evidence, Kind, Told, millis};
-use crate::trace::Truth;
-use crate::worlds::carrier::Marks;
+use crate::trace::{Marks, Truth};
 
 /// What is said to be heard is a prefix of what the agent said.
 pub(crate) fn heard_is_a_prefix_of_what_was_said(evidence: &Evidence<'_>) -> Verdict {

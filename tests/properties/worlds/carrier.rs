@@ -6,17 +6,7 @@ use std::time::Duration;
 use trunkline::ids::{CallTime, MarkId};
 
 use super::Dice;
-
-/// What a carrier does with its marks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Marks {
-    Honest,
-    Late,
-    Never,
-    AtOnce,
-    /// Lost, late, doubled, out of order: a new throw of the dice for each.
-    Wild,
-}
+use crate::trace::Marks;
 
 /// What a carrier has been given and has not played: the time at which each mark's audio ends.
 #[derive(Debug)]

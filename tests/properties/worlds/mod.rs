@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agent::Agent;
 use bytes::Bytes;
-use carrier::{Carrier, Marks};
+use carrier::Carrier;
 use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::action::{Action, AgentReport, CarrierCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start};
@@ -19,7 +19,7 @@ use voice::{Manner, Voice};
 
 use crate::checks::voices::voice_of;
 use crate::label::bytes_per_ms;
-use crate::trace::{Recorder, Trace, Truth};
+use crate::trace::{Marks, Recorder, Trace, Truth};
 
 /// Events and wake-ups of one call at most.
 const STEPS_MAX: u64 = 200_000;

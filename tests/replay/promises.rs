@@ -1,0 +1,93 @@
+//! The properties, asked about a tape.
+//!
+//! A property has to know whose speech a frame is, and speech on a tape does not say. So the voices speak labels here: each
+//! chunk is as long as it was, and carries the name of its context and the number of each millisecond. The call paces by
+//! length and listens only to its caller, so that it is the same call.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trunkline::audio::{Encoding, MediaFormat};
+use trunkline::call::event::{Event, TtsEvent, VoiceIndex};
+use trunkline::dialect::{Input, Port};
+use trunkline::ids::ContextId;
+use trunkline::replay::Session;
+use trunkline::tape::{Entry, Tape, Wakes, What};
+
+use crate::checks::PROPERTIES;
+use crate::evidence::Evidence;
+use crate::label::{audio_of, bytes_per_ms};
+use crate::trace::{Recorder, Trace};
+
+/// A wake-up that came later than this after the call had asked for it means that the process slept.
+const SLEPT: Duration = Duration::from_millis(10);
+
+/// The properties that do not hold.
+pub(crate) fn broken(tape: &Tape) -> Vec<String> {
+    let trace = labelled(tape);
+    let evidence = Evidence::new(&trace);
+    let faults = PROPERTIES.iter().filter_map(|(name, check)| check(&evidence).err().map(|fault| (name, fault)));
+    faults.map(|(name, fault)| format!("{name} does not hold: {fault}")).collect()
+}
+
+fn labelled(tape: &Tape) -> Trace {
+    let mut settings = tape.header.settings.clone();
+    let mut labels = Labels::default();
+    for voice in &mut settings.voices {
+        let rate = voice.rate.unwrap_or(MediaFormat::TELEPHONE.rate);
+        labels.bytes_per_ms.push(rate as usize / 1_000 * if voice.encoding == Encoding::PcmS16Le { 2 } else { 1 });
+        (voice.encoding, voice.rate) = (Encoding::Mulaw, None);
+    }
+    let mut recorder = Recorder::new(settings, tape.header.wakes == Wakes::Recorded && slept(tape));
+    let mut peers = tape.header.peers();
+    for entry in &tape.entries {
+        if tape.header.wakes == Wakes::Due {
+            while let Some(at) = recorder.wake_at().filter(|at| *at <= entry.at && !recorder.is_over()) {
+                recorder.handle(at, Event::Wake);
+            }
+        }
+        if let Some(event) = entry.what.event(&mut peers) {
+            recorder.handle(entry.at, labels.put_on(voice_of(entry), event));
+        }
+    }
+    recorder.trace
+}
+
+/// Whether the process slept while the call was recorded.
+fn slept(tape: &Tape) -> bool {
+    let (mut session, mut slept) = (Session::new(&tape.header), false);
+    for entry in &tape.entries {
+        slept |= session.due().is_some_and(|due| entry.at.since(due) > SLEPT);
+        session.take(entry.at, &entry.what, |_| ());
+    }
+    slept
+}
+
+/// Speech that says whose it is, in place of the speech on the tape.
+#[derive(Default)]
+struct Labels {
+    /// Of each voice, as it was.
+    bytes_per_ms: Vec<usize>,
+    /// Bytes that came of each context, and labels that took their place.
+    came: BTreeMap<ContextId, (usize, usize)>,
+}
+
+impl Labels {
+    fn put_on(&mut self, voice: VoiceIndex, event: Event) -> Event {
+        let Event::Tts(TtsEvent::Audio { context, audio }) = event else { return event };
+        let (came, labels) = self.came.entry(context).or_default();
+        *came += audio.len();
+        let whole = *came * bytes_per_ms(MediaFormat::TELEPHONE) / self.bytes_per_ms[voice];
+        let audio = audio_of(MediaFormat::TELEPHONE, context, *labels, whole - *labels);
+        *labels = whole;
+        Event::Tts(TtsEvent::Audio { context, audio: audio.into() })
+    }
+}
+
+/// Which voice an entry comes from; a call's first one, if from none.
+fn voice_of(entry: &Entry) -> VoiceIndex {
+    match &entry.what {
+        What::Input(Input { port: Port::Voice { voice, .. }, .. }) => *voice,
+        _ => 0,
+    }
+}
