@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Interruptible;
-use crate::audio::MediaFormat;
+use crate::audio::{MediaFormat, vad};
 use crate::ids::{CallSid, ContextId, MarkId, StreamSid, TurnId};
 
 /// One input of the core.
@@ -199,4 +199,13 @@ pub enum SpeechEvent {
     Started,
     /// The caller stopped.
     Stopped,
+}
+
+impl From<vad::Change> for SpeechEvent {
+    fn from(change: vad::Change) -> Self {
+        match change {
+            vad::Change::Started => SpeechEvent::Started,
+            vad::Change::Stopped => SpeechEvent::Stopped,
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::Meter;
 use crate::audio::vad;
 use crate::call::action::{CarrierCommand, EndReason};
-use crate::call::event::{Event, SpeechEvent};
+use crate::call::event::Event;
 use crate::ids::{CallSid, CallTime, StreamSid};
 use crate::tape::{Audio, Digest, End, Entry, Header, Lines, Redactor, What};
 
@@ -167,12 +167,8 @@ impl Tap {
         if self.audio == Audio::Keep {
             return;
         }
-        let speech = match change {
-            vad::Change::Started => SpeechEvent::Started,
-            vad::Change::Stopped => SpeechEvent::Stopped,
-        };
         // Before the input, so that a replay gives the call both in the order in which it took them.
-        self.lines.push_before_last(&Entry { at: self.now, what: What::Speech(speech) });
+        self.lines.push_before_last(&Entry { at: self.now, what: What::Speech(change.into()) });
     }
 
     /// Takes note of what the carrier was told.

@@ -1,10 +1,12 @@
 //! A recorded call, performed again: tape -> dialects -> `Call` -> what was sent, in virtual time.
 
 mod check;
+mod redact;
 mod session;
 mod timeline;
 
 pub use check::{Difference, Expected, Unfaithful};
+pub use redact::redacted;
 pub use session::{Sent, Session, ToVoice};
 pub use timeline::Timeline;
 

@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use trunkline::replay::{Difference, Expected, Line, Timeline, Unfaithful, perform};
-use trunkline::tape::{Audio, End, Tape, TapeError, Text, What};
+use trunkline::replay::{Difference, Expected, Line, Timeline, Unfaithful, perform, redacted};
+use trunkline::tape::{Audio, End, Lines, Tape, TapeError, Text, What};
 
 /// Arguments of `trunkline replay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,8 +25,11 @@ pub(crate) struct ReplayArgs {
     /// Write the call as stereo WAV: caller left, gateway right
     #[arg(long, value_name = "FILE")]
     wav: Option<PathBuf>,
+    /// Write the tape once more with its words made up and its audio silence: one that can be shown to others
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "accept"])]
+    redact: Option<PathBuf>,
     /// Play the carrier's side against a running gateway, at the tape's own pace
-    #[arg(long, value_name = "URL", conflicts_with_all = ["check", "accept", "wav"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["check", "accept", "wav", "redact"])]
     live: Option<String>,
 }
 
@@ -39,8 +42,12 @@ pub(crate) enum ReplayError {
     Open(PathBuf, #[source] io::Error),
     #[error("{}", .0.display())]
     Tape(PathBuf, #[source] TapeError),
-    #[error("--wav wants exactly one tape")]
+    #[error("--wav and --redact want exactly one tape")]
     ManyTapes,
+    #[error("the tape would not be the same call without its words and audio")]
+    Redact(#[source] Unfaithful),
+    #[error("no random key for the words")]
+    Random(#[from] getrandom::Error),
     #[error("the WAV file cannot be written")]
     Wav(#[from] hound::Error),
     #[error("cannot print")]
@@ -71,16 +78,17 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), ReplayError> {
         }
         all.extend(found);
     }
-    if args.wav.is_some() && all.len() != 1 {
+    if (args.wav.is_some() || args.redact.is_some()) && all.len() != 1 {
         return Err(ReplayError::ManyTapes);
     }
     let mut failed = 0;
     for found in &all {
         let tape = read(&found.tape)?;
-        match &args.live {
-            Some(url) => live::play(&tape, url).await?,
-            None if !replay(&args, found, &tape)? => failed += 1,
-            None => {}
+        match (&args.live, &args.redact) {
+            (Some(url), _) => live::play(&tape, url).await?,
+            (None, Some(path)) => redact(&tape, path)?,
+            (None, None) if !replay(&args, found, &tape)? => failed += 1,
+            (None, None) => {}
         }
     }
     if failed == 0 { Ok(()) } else { Err(ReplayError::Check { failed, all: all.len() }) }
@@ -112,6 +120,19 @@ fn find(path: &Path) -> Result<Vec<Found>, ReplayError> {
 fn read(path: &Path) -> Result<Tape, ReplayError> {
     let file = File::open(path).map_err(|error| ReplayError::Open(path.to_owned(), error))?;
     Tape::read(BufReader::new(file)).map_err(|error| ReplayError::Tape(path.to_owned(), error))
+}
+
+/// Writes the tape as one that can be shown. The key is forgotten, so that nobody can undo the words.
+fn redact(tape: &Tape, path: &Path) -> Result<(), ReplayError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)?;
+    let covered = redacted(tape, Text::Redact, Audio::Silence, key).map_err(ReplayError::Redact)?;
+    let mut lines = Lines::default();
+    lines.push_header(&covered.header);
+    covered.entries.iter().for_each(|entry| lines.push_entry(entry));
+    fs::write(path, lines.take().0).map_err(|error| ReplayError::Open(path.to_owned(), error))?;
+    writeln!(io::stdout(), "{}: redacted, and sends what the call sent", path.display())?;
+    Ok(())
 }
 
 /// Performs one tape; whether it passed what was asked of it.
