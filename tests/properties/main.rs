@@ -11,8 +11,8 @@
 //!
 //! A failure names seeds and commit. `TRUNKLINE_SEED=n cargo test --test properties NAME -- --nocapture` plays the world of
 //! one seed alone and tells what happened; its seed then joins `ALWAYS` in `hunt`. What proptest finds joins
-//! `hunt.regressions` by itself. `TRUNKLINE_WORLDS`, `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further. `tests/mutations` shows that each
-//! promise can be broken, and is then seen to be.
+//! `hunt.regressions` by itself. `TRUNKLINE_WORLDS`, `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further. `tests/mutations` breaks the call on
+//! purpose and demands that one of them notices, and no other.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may fail the test")]
 #![allow(clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm, reason = "tests know their own numbers")]
