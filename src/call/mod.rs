@@ -68,6 +68,8 @@ pub struct Call {
     owed_silence: Option<CallTime>,
     /// Nobody's silence counts before this.
     patient_until: CallTime,
+    /// The next deadline but for frames, as the last `handle` left it: it is asked for twice for each event.
+    decision: Option<(CallTime, Timer)>,
     end: Option<EndReason>,
 }
 
@@ -125,6 +127,7 @@ impl Call {
             converters: Vec::new(),
             owed_silence: None,
             patient_until: CallTime::ZERO,
+            decision: None,
             end: None,
         }
     }
@@ -146,6 +149,7 @@ impl Call {
         }
         if self.end.is_none() {
             self.go_on(now);
+            self.decision = self.next_decision();
         }
     }
 

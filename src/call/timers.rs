@@ -46,7 +46,7 @@ impl Call {
     /// of events can starve the pacer, and what the event stops is not sent first.
     pub(super) fn settle(&mut self, now: CallTime) {
         for _ in 0..SETTLED_MAX {
-            let Some((at, timer)) = self.next_decision().filter(|(at, _)| *at <= now) else { return };
+            let Some((at, timer)) = self.decision.filter(|(at, _)| *at <= now) else { return };
             if now.since(at) > ASLEEP {
                 self.patient_until = now + PATIENCE;
             }
@@ -56,15 +56,15 @@ impl Call {
             if self.end.is_some() {
                 return;
             }
+            self.decision = self.next_decision();
         }
         debug_assert!(false, "a deadline did not move");
     }
 
     /// The next deadline.
     pub(super) fn next_deadline(&self) -> Option<(CallTime, Timer)> {
-        let decision = self.next_decision();
         let frame = self.next_frame();
-        match (frame, decision) {
+        match (frame, self.decision) {
             (Some(frame), Some(decision)) => Some(if decision.0 < frame.0 { decision } else { frame }),
             (frame, decision) => frame.or(decision),
         }
@@ -79,7 +79,8 @@ impl Call {
         }
     }
 
-    fn next_decision(&self) -> Option<(CallTime, Timer)> {
+    /// The next deadline that is not a frame.
+    pub(super) fn next_decision(&self) -> Option<(CallTime, Timer)> {
         let mut next: Option<(CallTime, Timer)> = None;
         let mut offer = |at: Option<CallTime>, timer: Timer| {
             if let Some(at) = at

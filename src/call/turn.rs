@@ -15,9 +15,35 @@ use crate::ids::{CallTime, ContextId, TurnId};
 #[derive(Debug)]
 struct Run {
     text: String,
+    /// How long the text takes to say, roughly. It is asked for at every event, and the text may be long.
+    micros: u64,
     delivery: Arc<Delivery>,
     /// The agent wants it spoken without waiting for more.
     flush: bool,
+}
+
+impl Run {
+    fn new(text: String, delivery: Arc<Delivery>) -> Self {
+        Run { micros: text::spoken_micros(&text), text, delivery, flush: false }
+    }
+
+    fn append(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.micros += text::spoken_micros(text);
+    }
+
+    fn prepend(&mut self, text: &str) {
+        self.text.insert_str(0, text);
+        self.micros += text::spoken_micros(text);
+    }
+
+    /// Takes the first `bytes` bytes, which end at a character's end.
+    fn take(&mut self, bytes: usize) -> String {
+        let tail = self.text.split_off(bytes);
+        let head = std::mem::replace(&mut self.text, tail);
+        self.micros -= text::spoken_micros(&head);
+        head
+    }
 }
 
 /// The next thing to give to a context.
@@ -127,8 +153,8 @@ impl Turn {
         self.interruptible = say.interruptible.unwrap_or(self.interruptible);
         let delivery = say.delivery.unwrap_or_else(|| self.delivery());
         match self.runs.back_mut() {
-            Some(run) if run.delivery == delivery && !run.flush => run.text.push_str(&say.text),
-            _ => self.runs.push_back(Run { text: say.text, delivery, flush: false }),
+            Some(run) if run.delivery == delivery && !run.flush => run.append(&say.text),
+            _ => self.runs.push_back(Run::new(say.text, delivery)),
         }
         if let Some(run) = self.runs.back_mut() {
             run.flush |= say.flush;
@@ -142,8 +168,8 @@ impl Turn {
             return;
         }
         match self.runs.front_mut() {
-            Some(run) if run.delivery == delivery => run.text.insert_str(0, &text),
-            _ => self.runs.push_front(Run { text, delivery, flush: false }),
+            Some(run) if run.delivery == delivery => run.prepend(&text),
+            _ => self.runs.push_front(Run::new(text, delivery)),
         }
     }
 
@@ -169,7 +195,7 @@ impl Turn {
         self.runs.clear();
         self.passed.clear();
         if self.failed.is_none() && text::is_speakable(line) {
-            self.runs.push_back(Run { text: line.to_owned(), delivery: Arc::default(), flush: false });
+            self.runs.push_back(Run::new(line.to_owned(), Arc::default()));
         }
         self.voice = voice;
         self.closed = true;
@@ -211,7 +237,7 @@ impl Turn {
 
     /// How long the text that waits will take to say, roughly.
     pub(super) fn waiting(&self) -> Duration {
-        Duration::from_micros(self.runs.iter().map(|run| text::spoken_micros(&run.text)).sum())
+        Duration::from_micros(self.runs.iter().map(|run| run.micros).sum())
     }
 
     /// How much speech the contexts still owe, roughly.
@@ -269,8 +295,7 @@ impl Turn {
             Buffering::Gateway => text::sentence(&run.text, self.serial == 0, rest),
         };
         if let Some(length) = length {
-            let tail = run.text.split_off(length);
-            let piece = std::mem::replace(&mut run.text, tail);
+            let piece = run.take(length);
             // In the middle of a context a vendor takes white space and marks verbatim, and needs them.
             let is_spoken = (is_gathered && with_context) || text::is_speakable(&piece);
             return Some(if is_spoken { Step::Speak(piece, run.delivery.clone()) } else { Step::Pass(piece) });

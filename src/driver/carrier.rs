@@ -75,7 +75,7 @@ pub(super) async fn write<W: Sink<Frame> + Unpin>(mut writer: W, mut outbox: Pen
         let is_written = tokio::select! {
             biased;
             message = outbox.next() => match message {
-                Some(message) => write_all(&mut writer, message, &mut outbox).await,
+                Some(message) => in_time(write_all(&mut writer, message, &mut outbox)).await,
                 None => break,
             },
             _ = ping.tick() => in_time(writer.send(Frame::Alive)).await,
@@ -92,14 +92,19 @@ pub(super) async fn write<W: Sink<Frame> + Unpin>(mut writer: W, mut outbox: Pen
     let _ = in_time(writer.close()).await;
 }
 
-async fn write_all<W: Sink<Frame> + Unpin>(writer: &mut W, first: String, outbox: &mut Pending) -> Option<()> {
-    in_time(writer.feed(Frame::Text(first))).await?;
+/// Writes `first` and all that waits behind it, in one flush.
+async fn write_all<W: Sink<Frame> + Unpin>(
+    writer: &mut W,
+    first: String,
+    outbox: &mut Pending,
+) -> Result<(), W::Error> {
+    writer.feed(Frame::Text(first)).await?;
     loop {
         // Room comes first: a message that has left the outbox cannot be overtaken by `clear` any more.
-        in_time(poll_fn(|cx| writer.poll_ready_unpin(cx))).await?;
+        poll_fn(|cx| writer.poll_ready_unpin(cx)).await?;
         match outbox.next_now() {
-            Some(next) => writer.start_send_unpin(Frame::Text(next)).ok()?,
-            None => return in_time(writer.flush()).await,
+            Some(next) => writer.start_send_unpin(Frame::Text(next))?,
+            None => return writer.flush().await,
         }
     }
 }

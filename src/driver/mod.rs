@@ -96,8 +96,8 @@ where
         tasks,
         outbox,
         own: setup.first.into(),
-        drain: Some(setup.drain),
-        cancel: Some(setup.cancel),
+        drain: setup.drain,
+        cancel: setup.cancel,
         absorbed: Stats::default(),
         absorbed_at: CallTime::ZERO,
     };
@@ -128,10 +128,8 @@ struct Driver {
     outbox: Outbox,
     /// Inputs that the driver itself has to give, before any other.
     own: VecDeque<Input>,
-    /// Taken once it has been obeyed.
-    drain: Option<CancellationToken>,
-    /// Taken once it has been obeyed.
-    cancel: Option<CancellationToken>,
+    drain: CancellationToken,
+    cancel: CancellationToken,
     absorbed: Stats,
     absorbed_at: CallTime,
 }
@@ -152,7 +150,10 @@ enum Woken {
 impl Driver {
     async fn run(&mut self, mut inbox: Inbox, observer: &mut impl FnMut(CallTime, &AgentReport)) -> EndReason {
         let sleep = tokio::time::sleep_until(Instant::now());
-        tokio::pin!(sleep);
+        // Made once, not at every event, and obeyed once.
+        let cancelled = self.cancel.clone().cancelled_owned().fuse();
+        let draining = self.drain.clone().cancelled_owned().fuse();
+        tokio::pin!(sleep, cancelled, draining);
         loop {
             if let Some(reason) = self.act(observer) {
                 return reason;
@@ -165,8 +166,8 @@ impl Driver {
                 Some(input) => Woken::Input(input),
                 None => tokio::select! {
                     biased;
-                    () = told(self.cancel.as_ref()) => Woken::Cancelled,
-                    () = told(self.drain.as_ref()) => Woken::Draining,
+                    () = &mut cancelled => Woken::Cancelled,
+                    () = &mut draining => Woken::Draining,
                     () = self.outbox.room() => Woken::Room,
                     () = passed(self.outbox.hopeless_at()) => Woken::Stalled,
                     Some(input) = inbox.next() => Woken::Input(input),
@@ -188,14 +189,8 @@ impl Driver {
     fn taken(&mut self, woken: Woken) -> Option<What> {
         let hang_up = || What::Input(Input { port: Port::Agent, body: Body::Agent(AgentEvent::HangUp) });
         match woken {
-            Woken::Cancelled => {
-                self.cancel = None;
-                Some(hang_up())
-            }
-            Woken::Draining => {
-                self.drain = None;
-                Some(What::Drain)
-            }
+            Woken::Cancelled => Some(hang_up()),
+            Woken::Draining => Some(What::Drain),
             Woken::Room => {
                 self.outbox.refill();
                 None
@@ -298,14 +293,6 @@ impl Driver {
         if let Some(tape) = tape {
             tape.finish(withdrawn.counts());
         }
-    }
-}
-
-/// Waits for a token that has not been obeyed yet.
-async fn told(token: Option<&CancellationToken>) {
-    match token {
-        Some(token) => token.cancelled().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::driver::{CallPort, CallSetup, Frame, inbox, run_call};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
 
 /// Events that a slow watcher may be behind before it is told that it missed some.
-const EVENTS_BEHIND_MAX: usize = 512;
+const EVENTS_BEHIND_MAX: usize = 128;
 /// Reports that may wait for an agent of this process.
 const REPORTS_WAITING_MAX: usize = 256;
 
