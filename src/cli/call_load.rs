@@ -27,6 +27,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "R", default_value_t = 50, requires = "calls")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     ramp: u32,
+    /// Wait so long between the start of the last call and the measuring
+    #[arg(long, value_name = "MS", default_value_t = 3_000, requires = "calls", conflicts_with = "each_ms")]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    settle_ms: u64,
+    /// The gateway is to speak without a pause: every gap is an underrun, however long
+    #[arg(long, requires = "calls")]
+    unbroken: bool,
     /// Each call hangs up after so long, and the whole load is measured
     #[arg(long, value_name = "MS", requires = "calls", conflicts_with = "seconds")]
     each_ms: Option<u64>,
@@ -116,6 +123,8 @@ fn load_plan(args: &CallArgs, base: Plan) -> Result<LoadPlan, ClipError> {
         calls: load.calls.unwrap_or(1),
         ramp: load.ramp,
         lasting,
+        settle: Duration::from_millis(load.settle_ms),
+        unbroken: load.unbroken,
         says,
         key_every: of_ms(load.key_every_ms),
         watch: load.watch,

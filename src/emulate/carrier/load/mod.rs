@@ -36,7 +36,8 @@ use super::run::{Clock, open};
 use crate::emulate::cartesia::Served;
 use crate::ids::{CallSid, CallTime, StreamSid};
 use frames::Frames;
-use line::{CLOSE_LIMIT, End, Line, Next, Part};
+use line::{Armed, CLOSE_LIMIT, End, Line, Next, Part};
+use playback::PAUSE;
 use report::{Edges, Facts, Tally};
 use sound::Sound;
 
@@ -45,9 +46,6 @@ pub use process::{Usage, usage};
 pub use report::{Ends, LoadReport, Own, Watched};
 pub use sound::Says;
 
-/// Between the last call's start and the window: time for handshakes, first words and the ends of both.
-const SETTLE: Duration = Duration::from_secs(3);
-
 /// Between the last call's end and the last look at the gateway's process.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
@@ -55,6 +53,9 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 const TICKS: usize = 20;
 
 const TICK: Duration = Duration::from_millis(1);
+
+/// An interruption counts if so much time is left for its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long calls last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,12 @@ pub struct LoadPlan {
     pub ramp: u32,
     /// How long they last.
     pub lasting: Lasting,
+    /// Between the last call's start and the window, if there is one: time for handshakes, first words, and whatever the
+    /// gateway does only at the beginning of a call.
+    pub settle: Duration,
+    /// Whether the gateway is to speak without a pause: then every gap is an underrun, and so is silence at the end of the
+    /// window.
+    pub unbroken: bool,
     /// When callers speak.
     pub says: Says,
     /// Whenever so much time has passed, a caller presses a key.
@@ -154,11 +161,18 @@ pub async fn run_load(plan: LoadPlan, cancel: CancellationToken) -> Result<LoadR
 
 /// Closes the window.
 fn close(shared: &Shared, opened: CallTime, edges: Edges) -> Facts {
+    let now = shared.clock.now();
+    // Copied, because a reader takes its line and then the tally.
+    let lines: Vec<_> = locked(&shared.phases).iter().flatten().cloned().collect();
+    let silences: Vec<_> = lines.iter().filter_map(|line| locked(line).silence(now)).collect();
+    let window = now.since(opened);
     let mut tally = locked(&shared.tally);
     tally.open = false;
-    let live: usize = locked(&shared.phases).iter().map(Vec::len).sum();
-    let window = shared.clock.now().since(opened).as_secs_f64();
-    let live = live as u64;
+    tally.silent = silences.len() as u64;
+    if shared.plan.unbroken {
+        silences.iter().for_each(|silence| tally.ran_dry((*silence).min(window)));
+    }
+    let (live, window) = (lines.len() as u64, window.as_secs_f64());
     let call_seconds = match shared.plan.lasting {
         Lasting::Window(_) => live as f64 * window,
         Lasting::Each(each) => f64::from(shared.plan.calls) * each.as_secs_f64(),
@@ -181,7 +195,7 @@ fn begin(plan: &LoadPlan, number: u32) -> CallTime {
 fn window(plan: &LoadPlan) -> (CallTime, CallTime) {
     let dialled = begin(plan, plan.calls);
     match plan.lasting {
-        Lasting::Window(window) => (dialled + SETTLE, dialled + SETTLE + window),
+        Lasting::Window(window) => (dialled + plan.settle, dialled + plan.settle + window),
         Lasting::Each(each) => (CallTime::ZERO, dialled + each),
     }
 }
@@ -197,11 +211,15 @@ fn part(plan: &LoadPlan, number: u32) -> Result<Part, LoadError> {
         Lasting::Each(each) => begin(plan, number) + each,
     };
     let every = |every: Duration| u64::try_from(every.as_millis() / TICKS as u128).unwrap_or(u64::MAX).max(1);
+    let counts_until = window(plan).1.min(hang_up_at) - ANSWER_LIMIT;
+    let pause = if plan.unbroken { Duration::MAX } else { PAUSE };
     Ok(Part {
         names: Names { account_sid: plan.base.account_sid.clone(), call_sid, stream_sid },
         hang_up_at,
         from: u64::from(u32::from_le_bytes(from)),
         key_frames: plan.key_every.map(every),
+        pause,
+        counts_until,
     })
 }
 
@@ -274,9 +292,10 @@ async fn beat_on(shared: Arc<Shared>) {
         };
         sleep_until(shared.clock.instant(at)).await;
         let now = shared.clock.now();
-        let mut gone = Vec::new();
+        let is_open = locked(&shared.tally).open;
+        let (mut gone, mut armed) = (Vec::new(), Armed::default());
         for line in &lines {
-            match locked(line).tick(now, &shared.sound) {
+            match locked(line).tick(now, &shared.sound, is_open.then_some(&mut armed)) {
                 Next::GoOn => {}
                 Next::HungUp | Next::Stuck => gone.push(line),
             }
@@ -290,6 +309,8 @@ async fn beat_on(shared: Arc<Shared>) {
         if let Some(served) = &shared.plan.served {
             tally.queued_us_max = tally.queued_us_max.max(served.micros().saturating_sub(tally.received_us));
         }
+        tally.armed.keys += armed.keys;
+        tally.armed.onsets += armed.onsets;
         if tally.open {
             tally.tick_late.add(now.since(at), lines.len() as u64);
         }
