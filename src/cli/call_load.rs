@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
-    /// Make so many calls at once, without TLS, and measure the gateway for --seconds [20] while all are live
+    /// Make so many calls at once, without TLS and on loopback only, and measure the gateway for --seconds [20] while all are live
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     #[arg(conflicts_with_all = ["webhook", "wav", "dtmf", "speak_at_ms", "speak_after_audio_ms", "call_sid", "marks", "parameter"])]
     pub(super) calls: Option<u32>,
@@ -36,6 +36,7 @@ pub(crate) struct LoadArgs {
     unbroken: bool,
     /// Each call hangs up after so long, and the whole load is measured
     #[arg(long, value_name = "MS", requires = "calls", conflicts_with = "seconds")]
+    #[arg(value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     each_ms: Option<u64>,
     /// Callers say the recording of --caller so often, and not without end
     #[arg(long, value_name = "MS", requires = "calls", requires = "caller")]
@@ -45,7 +46,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "MS", requires = "calls", value_parser = clap::value_parser!(u64).range(20..=600_000))]
     key_every_ms: Option<u64>,
     /// Serve a voice for the gateway here, as `emulate cartesia` does, from speech that was made before
-    #[arg(long, value_name = "ADDR", requires = "calls")]
+    #[arg(long, value_name = "ADDR", requires = "calls", value_parser = parse_loopback)]
     tts_listen: Option<SocketAddr>,
     /// Measure the process with this id: the gateway
     #[arg(long, value_name = "PID", requires = "calls")]
@@ -132,6 +133,13 @@ fn load_plan(args: &CallArgs, base: Plan) -> Result<LoadPlan, ClipError> {
     })
 }
 
+/// The address of a voice that answers anybody: this machine only.
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    let addr: SocketAddr =
+        text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:8089".to_owned())?;
+    if addr.ip().is_loopback() { Ok(addr) } else { Err("a load's voice listens on loopback only".to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -173,7 +181,11 @@ mod tests {
             "ws://a --calls 2 --wav x.wav",
             "ws://a --calls 2 --dtmf 1@5",
             "ws://a --calls 2 --marks never",
-            "ws://a --calls 2 --each-ms 5 --seconds 1",
+            "ws://a --calls 2 --each-ms 500 --seconds 1",
+            "ws://a --calls 2 --each-ms 99",
+            "ws://a --calls 2 --each-ms 3600001",
+            "ws://a --calls 2 --tts-listen 0.0.0.0:8089",
+            "ws://a --calls 2 --tts-listen 8089",
             "ws://a --calls 2 --speak-every-ms 500",
             "--webhook http://a --calls 2",
         ] {

@@ -68,9 +68,14 @@ pub(super) enum Next {
 /// How a gateway ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
+    /// With a close frame, after the caller had hung up.
     InOrder,
+    /// Before the caller hung up.
     Early,
+    /// With what is no message.
     Broken,
+    /// Without a close frame, after the caller had hung up.
+    Unclosed,
 }
 
 /// A live call.

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::emulate::floor::Floor;
 
-fn plan(url: String, calls: u32, lasting: Lasting) -> LoadPlan {
+pub(super) fn plan(url: String, calls: u32, lasting: Lasting) -> LoadPlan {
     let base = Plan::new(url, CallSid::parse("CA1").unwrap(), StreamSid::parse("MZ1").unwrap());
     let (says, key_every, watch, served) = (Says::Nothing, None, None, None);
     let settle = Duration::from_millis(500);
@@ -129,4 +129,33 @@ async fn a_gateway_that_closes_is_told_from_one_that_is_hung_up_on() {
     let each = Lasting::Each(Duration::from_secs(1));
     let report = run_load(plan(url, 1, each), CancellationToken::new()).await.unwrap();
     assert_eq!(report.ends, Ends { early: 1, ..Ends::default() });
+}
+
+#[tokio::test]
+async fn a_gateway_that_vanishes_at_the_hang_up_did_not_close_in_order() {
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        while let Some(Ok(message)) = socket.next().await {
+            if message.to_text().is_ok_and(|text| text.contains(r#""stop""#)) {
+                break;
+            }
+        }
+    });
+    let each = Lasting::Each(Duration::from_millis(300));
+    let report = run_load(plan(url, 1, each), CancellationToken::new()).await.unwrap();
+    assert_eq!(report.ends, Ends { unclosed: 1, ..Ends::default() });
+}
+
+#[test]
+fn a_descriptor_that_is_missing_is_ours() {
+    let fault = |error| Fault::from(CarrierError::Dial(DialError::Connect(error)));
+    for error in [io::Error::from_raw_os_error(24), io::Error::from(io::ErrorKind::AddrNotAvailable)] {
+        assert_eq!(fault(error), Fault::Own);
+    }
+    assert_eq!(fault(io::Error::from(io::ErrorKind::ConnectionRefused)), Fault::Other);
+    assert_eq!(Fault::from(CarrierError::Refused(503)), Fault::Other);
 }
