@@ -211,7 +211,7 @@ impl LoadReport {
         let core = spent((edges.open.1, edges.close.1)).map(|seconds| seconds / window_s);
         let generator = Own { late_ms: tally.tick_late.percentiles(), core };
         let unmeasured = "the gateway's or the generator's processor time cannot be measured".to_owned();
-        let starved = format!("the generator had no descriptor or port for {} calls: row invalid", tally.starved);
+        let starved = format!("the generator had no descriptor or port for {} calls", tally.starved);
         let invalid = [
             bottleneck(generator),
             (is_watched && (gateway.is_none() || core.is_none())).then_some(unmeasured),
@@ -331,7 +331,7 @@ fn bottleneck(own: Own) -> Option<String> {
         core.map(|core| format!("it used {:.0} % of a core, more than {:.0}", core * 100.0, CORE_MAX * 100.0)),
     ];
     let why: Vec<String> = why.into_iter().flatten().collect();
-    (!why.is_empty()).then(|| format!("the generator was the bottleneck: row invalid ({})", why.join("; ")))
+    (!why.is_empty()).then(|| format!("the generator was the bottleneck ({})", why.join("; ")))
 }
 
 #[cfg(test)]
