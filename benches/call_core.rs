@@ -57,7 +57,7 @@ const TURN: &str = "core turn";
 const INTERRUPTION: &str = "core interruption";
 
 fn main() {
-    let load = page::load();
+    let busy = page::busy();
     let ids: Vec<&str> = ROWS.iter().map(|row| row.0).chain([TURN, INTERRUPTION]).collect();
     let mut criterion = support::measured::criterion(&ids);
     let quiet = world::silence();
@@ -77,7 +77,7 @@ fn main() {
     interruption(&mut criterion, lives.get(1).unwrap());
     criterion.final_summary();
     if page::is_for_the_page() {
-        page::replace("call_core", &cost_table(length, &load));
+        page::replace("call_core", &cost_table(length, &busy));
         page::replace("allocations", &allocation_table(lives.get(2).unwrap()));
     }
 }
@@ -162,7 +162,7 @@ fn interruption(criterion: &mut Criterion, life: &Life) {
     });
 }
 
-fn cost_table(turn: Duration, load: &str) -> String {
+fn cost_table(turn: Duration, busy: &str) -> String {
     let mut lines = vec![
         "| 20 ms of a call: a frame in, a frame out, their share of marks, chunks and timers | ns | 95 % interval | share of a frame |"
             .to_owned(),
@@ -178,7 +178,7 @@ fn cost_table(turn: Duration, load: &str) -> String {
     lines.push(format!(
         "\nA whole turn of one sentence ({} characters, 16 kHz, {:.1} s from its text until it was heard) costs {:.0} us, \
          {share} of the time that it lasts. An interruption, from the event to `clear`, cancel and the report to the \
-         agent, costs {:.1} us.\n\n{load}",
+         agent, costs {:.1} us.\n\n{busy}",
         SENTENCE.len(),
         turn.as_secs_f64(),
         whole.ns / 1e3,

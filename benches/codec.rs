@@ -63,7 +63,7 @@ const JSON: [(&str, &str); 7] = [
 ];
 
 fn main() {
-    let load = page::load();
+    let busy = page::busy();
     let ids: Vec<&str> =
         CODEC.iter().map(|row| row.0).chain(VAD.iter().map(|row| row.0)).chain(JSON.iter().map(|row| row.0)).collect();
     let mut criterion = support::measured::criterion(&ids);
@@ -75,9 +75,9 @@ fn main() {
     voice_messages(&mut criterion);
     criterion.final_summary();
     if page::is_for_the_page() {
-        page::replace("codec", &codec_table(&load));
-        page::replace("vad", &frame_table("voice detection of", &VAD, &load));
-        page::replace("json", &frame_table("step", &JSON, &load));
+        page::replace("codec", &codec_table(&busy));
+        page::replace("vad", &frame_table("voice detection of", &VAD, &busy));
+        page::replace("json", &frame_table("step", &JSON, &busy));
     }
 }
 
@@ -248,7 +248,7 @@ fn voice_messages(criterion: &mut Criterion) {
     criterion.bench_function("json cartesia request", |bencher| bencher.iter(|| cartesia.encode(black_box(&speak))));
 }
 
-fn codec_table(load: &str) -> String {
+fn codec_table(busy: &str) -> String {
     let mut lines =
         vec!["| step | ns | 95 % interval | share of the audio's length |".to_owned(), "|---|---|---|---|".to_owned()];
     for (id, words, ms) in CODEC {
@@ -256,17 +256,17 @@ fn codec_table(load: &str) -> String {
         let share = share_of_frame(time.ns * 20.0 / f64::from(ms));
         lines.push(format!("| {words} | {} | {} - {} | {share} |", shown(time.ns), shown(time.low), shown(time.high)));
     }
-    lines.push(format!("\n{load}"));
+    lines.push(format!("\n{busy}"));
     lines.join("\n")
 }
 
-fn frame_table(head: &str, rows: &[(&str, &str)], load: &str) -> String {
+fn frame_table(head: &str, rows: &[(&str, &str)], busy: &str) -> String {
     let mut lines = vec![format!("| {head} | ns | 95 % interval | share of a frame |"), "|---|---|---|---|".to_owned()];
     for (id, words) in rows {
         let time = median(id);
         let share = share_of_frame(time.ns);
         lines.push(format!("| {words} | {} | {} - {} | {share} |", shown(time.ns), shown(time.low), shown(time.high)));
     }
-    lines.push(format!("\n{load}"));
+    lines.push(format!("\n{busy}"));
     lines.join("\n")
 }

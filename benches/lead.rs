@@ -54,7 +54,10 @@ struct Curve {
 }
 
 fn main() {
-    let load = page::load();
+    if !page::is_asked_for("lead") {
+        return;
+    }
+    let busy = page::busy();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let alone = measured(0);
     let crowded = measured(2 * cores);
@@ -66,7 +69,7 @@ fn main() {
         curve("this machine, alone", RGBColor(0, 140, 70), || Box::new(Drawn::new(alone.clone()))),
     ];
     let markdown = format!(
-        "{}\n\n{}\n\n{}\n\n{load}",
+        "{}\n\n{}\n\n{}\n\n{busy}",
         table(&curves),
         explained(&alone, &crowded, 2 * cores, &curves),
         "![Underruns a minute against the lead, one curve for each kind of lateness](lead.svg)"
@@ -180,7 +183,7 @@ fn explained(alone: &[Duration], crowded: &[Duration], threads: usize, curves: &
          - The lead costs no delay: the first lead of audio goes out at once, so text to first sound is the same for all.\n\
          - What grows is what `clear` drops, which a carrier that is slow to obey would still play: the lead, and the one \
          frame that is released ahead in step with the caller's frames.\n\
-         - From the caller's speech to `clear` the lead changes nothing either; 99th percentile over all leads: {}.\n\
+         - From the recognised start of the caller's speech to `clear` the lead changes nothing either; 99th percentile over all leads: {}.\n\
          - Lead that leaves at most one underrun in ten minutes of speech: {}.\n\
          - At the default of {DEFAULT_MS} ms, stalls of 20 ms cost {:.2} underruns a minute and those of 40 ms {:.2}; with \
          40 ms less it would be {:.2} and {:.2}, with 40 ms more {:.2} and {:.2}.",

@@ -54,9 +54,12 @@ enum Manner {
 }
 
 fn main() {
-    let load = page::load();
+    if !page::is_asked_for("overlap") {
+        return;
+    }
+    let busy = page::busy();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let markdown = format!("{}\n\n{load}", runtime.block_on(Box::pin(measure())));
+    let markdown = format!("{}\n\n{busy}", runtime.block_on(Box::pin(measure())));
     if page::is_for_the_page() {
         page::replace("overlap", &markdown);
     } else {

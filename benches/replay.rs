@@ -45,7 +45,10 @@ const READ: &str = "replay read";
 const WHOLE: &str = "replay whole";
 
 fn main() {
-    let load = page::load();
+    if !page::is_bench() {
+        return;
+    }
+    let busy = page::busy();
     let mut criterion = support::measured::criterion(&[READ, WHOLE]);
     let (text, digest) = compose();
     measure(&mut criterion, READ, || read(&text).entries.len());
@@ -58,7 +61,7 @@ fn main() {
     });
     criterion.final_summary();
     if page::is_for_the_page() {
-        page::replace("replay", &table(&text, &load));
+        page::replace("replay", &table(&text, &busy));
     }
 }
 
@@ -199,7 +202,7 @@ impl World {
     }
 }
 
-fn table(text: &[u8], load: &str) -> String {
+fn table(text: &[u8], busy: &str) -> String {
     let mut lines = vec!["| step | ms | times faster than the call |".to_owned(), "|---|---|---|".to_owned()];
     for (id, words) in [(READ, "read the tape"), (WHOLE, "read, perform and compare: `trunkline replay --check`")] {
         let ms = median(&format!("tape/{id}")).ns / 1e6;
@@ -207,7 +210,7 @@ fn table(text: &[u8], load: &str) -> String {
     }
     lines.push(format!(
         "\nA call of five minutes on a tape of {:.0} MB: the caller speaks for half of it, which costs voice detection, and \
-         a voice at 16 kHz for four fifths of it, which costs resampling.\n\n{load}",
+         a voice at 16 kHz for four fifths of it, which costs resampling.\n\n{busy}",
         text.len() as f64 / 1e6
     ));
     lines.join("\n")

@@ -1,6 +1,8 @@
 //! One row: what the gateway is told, what the callers do, and what came of it.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -10,11 +12,20 @@ use crate::processes::{Scratch, Server, free_address, generate};
 const SENTENCE: &str =
     "The next stop on this line is the old harbour, where you can change for the ferry to the islands. ";
 
-/// Length of the window in seconds: two turns of the queue, which is filled to 20 s of speech and refilled at 10 s.
-const WINDOW_S: u32 = 20;
+/// Length of the window in seconds: two turns of the queue, which is filled to 20 s of speech and refilled at 10 s, two
+/// sentences each.
+const WINDOW_S: u32 = 21;
 
-/// New calls a second.
+/// Seconds between the last call's start and the window. The queue is filled for the first time in some 7, in which more is
+/// spoken than played; after that the one is as much as the other.
+const SETTLE_S: u32 = 10;
+
+/// How much longer than planned the generator may take.
+const OVERTIME_S: u32 = 60;
+
+/// New calls a second, and short ones.
 const RAMP: u32 = 100;
+const RAMP_SHORT: u32 = 200;
 
 /// A recording of a person, without a long pause in it; and one to interrupt with.
 const TALK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/audio/long.wav");
@@ -44,7 +55,7 @@ pub(crate) enum Kind {
 }
 
 /// One row of the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) kind: Kind,
     pub(crate) calls: u32,
@@ -54,6 +65,8 @@ pub(crate) struct Row {
 pub(crate) struct Outcome {
     pub(crate) row: Row,
     pub(crate) report: Value,
+    /// What a row with recording did not record.
+    lost: Option<String>,
 }
 
 impl Row {
@@ -79,10 +92,10 @@ impl Row {
 
     /// Starts a server, makes the calls, and stops it.
     pub(crate) fn run(self) -> Outcome {
-        let report = match self.kind {
+        let (report, lost) = match self.kind {
             Kind::Floor => {
                 let server = Server::start(&["emulate", "floor", "--listen", "127.0.0.1:0"]);
-                generate(&self.arguments(&server.url, &server.pid(), self.calls, None))
+                (generate(&self.arguments(&server.url, &server.pid(), self.calls, None), self.limit()), None)
             }
             kind => {
                 let (scratch, voice) = (Scratch::new(), free_address());
@@ -98,22 +111,40 @@ impl Row {
                 let url = format!("{}/twilio/media", server.url.replacen("http", "ws", 1));
                 let arguments = |calls| self.arguments(&url, &server.pid(), calls, Some(&voice));
                 if let Kind::Short { after } = kind {
-                    generate(&arguments(after));
+                    generate(&arguments(after), self.limit());
                 }
-                generate(&arguments(self.calls))
+                let report = generate(&arguments(self.calls), self.limit());
+                let is_recorded = kind == Kind::Recorded;
+                (report, is_recorded.then(|| not_recorded(&server, Path::new(&tapes), self.calls)).flatten())
             }
         };
-        Outcome { row: self, report }
+        Outcome { row: self, report, lost }
+    }
+
+    /// Whether the gateway speaks all the time, in every call.
+    pub(crate) fn is_unbroken(&self) -> bool {
+        !matches!(self.kind, Kind::Keys | Kind::BargeIn | Kind::Short { .. })
+    }
+
+    /// How long the generator may take.
+    fn limit(self) -> Duration {
+        let planned = match self.kind {
+            Kind::Short { .. } => self.calls / RAMP_SHORT,
+            _ => self.calls / RAMP + SETTLE_S + WINDOW_S,
+        };
+        Duration::from_secs((planned + OVERTIME_S).into())
     }
 
     fn arguments(&self, url: &str, pid: &str, calls: u32, voice: Option<&str>) -> Vec<String> {
         let calls = calls.to_string();
-        let (ramp, window) = (RAMP.to_string(), WINDOW_S.to_string());
+        let (ramp, ramp_short, window) = (RAMP.to_string(), RAMP_SHORT.to_string(), WINDOW_S.to_string());
+        let settle = (SETTLE_S * 1_000).to_string();
         let mut arguments = vec!["call", url, "--json", "--calls", &calls, "--watch", pid];
         arguments.extend(match self.kind {
-            Kind::Short { .. } => ["--ramp", "200", "--each-ms", "1000"],
-            _ => ["--ramp", &ramp, "--seconds", &window],
+            Kind::Short { .. } => vec!["--ramp", &ramp_short, "--each-ms", "1000"],
+            _ => vec!["--ramp", &ramp, "--seconds", &window, "--settle-ms", &settle],
         });
+        arguments.extend(self.is_unbroken().then_some("--unbroken"));
         arguments.extend(match self.kind {
             Kind::Speaking => vec!["--caller", TALK],
             Kind::BargeIn => vec!["--caller", INTERRUPTION, "--speak-every-ms", "8000"],
@@ -126,7 +157,7 @@ impl Row {
 
     fn configuration(&self, voice: &str) -> String {
         // From the first call to the end of the window, and some more, so that nobody falls silent.
-        let seconds = self.calls.min(2_000) / RAMP + WINDOW_S + 15;
+        let seconds = self.calls.min(2_000) / RAMP + SETTLE_S + WINDOW_S + 15;
         let speech = SENTENCE.repeat((seconds / 5) as usize + 1);
         let speech = speech.trim();
         let rate = if self.kind == Kind::Wide { 16_000 } else { 8_000 };
@@ -160,15 +191,48 @@ impl Outcome {
         self.report.pointer(path).and_then(Value::as_f64)
     }
 
-    /// Whether nobody heard a gap, frames were not too late, every call was made, and the generator was not the bottleneck.
-    pub(crate) fn holds(&self, late_ms_max: f64) -> bool {
-        let is = |path: &str, limit: f64| self.figure(path).is_some_and(|figure| figure <= limit);
-        let all_live = self.figure("/live") == Some(f64::from(self.row.calls));
-        is("/underruns", 0.0) && is("/send_late_ms/p99", late_ms_max) && all_live && self.is_valid()
+    /// Frames that unbroken speech would have been and that did not come, in rows that have it.
+    pub(crate) fn missing(&self) -> Option<f64> {
+        let (all, some) = self.figure("/frames_unbroken").zip(self.figure("/frames"))?;
+        self.row.is_unbroken().then_some((all - some).max(0.0))
     }
 
-    /// Whether the figures are the gateway's and not the generator's.
-    pub(crate) fn is_valid(&self) -> bool {
-        self.report.pointer("/invalid").is_none_or(Value::is_null)
+    /// What keeps the row from holding: it holds if every call was made and heard all the time, frames were not later than
+    /// `late_ms_max` at the 99th percentile, and the figures are the gateway's. A figure that is not there keeps it too.
+    pub(crate) fn lacks(&self, late_ms_max: f64) -> Vec<String> {
+        /// At the edges of the window frames fall to one side or the other, two at a time if they are written so.
+        const MISSING_PER_CALL: f64 = 2.0;
+        let calls = f64::from(self.row.calls);
+        let figure = |path: &str| self.figure(path).unwrap_or(f64::NAN);
+        let (live, heard) = (figure("/live"), self.figure("/start_to_media_ms/count").unwrap_or(0.0));
+        let (underruns, late, missing) =
+            (figure("/underruns"), figure("/send_late_ms/p99"), self.missing().unwrap_or(f64::NAN));
+        let lacks = [
+            (live == calls, format!("{live} calls live at the end of the window")),
+            (heard == calls, format!("{heard} calls heard anything")),
+            (underruns == 0.0, format!("{underruns} underruns")),
+            (missing <= MISSING_PER_CALL * calls, format!("{missing} frames missing")),
+            (late <= late_ms_max, format!("p99 lateness {late} ms")),
+        ];
+        let lacks = lacks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what);
+        lacks.chain(self.invalid()).collect()
     }
+
+    /// Why the figures are not the gateway's, or not those of what the row is about.
+    pub(crate) fn invalid(&self) -> Option<String> {
+        let generator = self.report.pointer("/invalid").and_then(Value::as_str).map(str::to_owned);
+        let reasons: Vec<String> = generator.into_iter().chain(self.lost.clone()).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+}
+
+/// What is missing of the tapes of so many calls.
+fn not_recorded(server: &Server, tapes: &Path, calls: u32) -> Option<String> {
+    let counters = ["trunkline_tapes_broken_total", "trunkline_tape_lines_lost_total"];
+    let lost = counters.map(|name| (name, server.counter(name))).into_iter().find(|(_, count)| *count != Some(0.0));
+    let files = std::fs::read_dir(tapes).into_iter().flatten().flatten();
+    let written = files.filter(|file| file.metadata().is_ok_and(|file| file.len() > 0)).count();
+    let lost =
+        lost.map(|(name, count)| format!("{name} is {}", count.map_or("not there".to_owned(), |n| n.to_string())));
+    lost.or_else(|| (written != calls as usize).then(|| format!("{written} tapes of {calls} calls")))
 }

@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
-    /// Make so many calls at once, without TLS, and measure the gateway for --seconds [20] while all are live
+    /// Make so many calls at once, without TLS and on loopback only, and measure the gateway for --seconds [20] while all are live
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     #[arg(conflicts_with_all = ["webhook", "wav", "dtmf", "speak_at_ms", "speak_after_audio_ms", "call_sid", "marks", "parameter"])]
     pub(super) calls: Option<u32>,
@@ -27,8 +27,16 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "R", default_value_t = 50, requires = "calls")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     ramp: u32,
+    /// Wait so long between the start of the last call and the measuring
+    #[arg(long, value_name = "MS", default_value_t = 3_000, requires = "calls", conflicts_with = "each_ms")]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    settle_ms: u64,
+    /// The gateway is to speak without a pause: every gap is an underrun, however long
+    #[arg(long, requires = "calls")]
+    unbroken: bool,
     /// Each call hangs up after so long, and the whole load is measured
     #[arg(long, value_name = "MS", requires = "calls", conflicts_with = "seconds")]
+    #[arg(value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     each_ms: Option<u64>,
     /// Callers say the recording of --caller so often, and not without end
     #[arg(long, value_name = "MS", requires = "calls", requires = "caller")]
@@ -38,7 +46,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "MS", requires = "calls", value_parser = clap::value_parser!(u64).range(20..=600_000))]
     key_every_ms: Option<u64>,
     /// Serve a voice for the gateway here, as `emulate cartesia` does, from speech that was made before
-    #[arg(long, value_name = "ADDR", requires = "calls")]
+    #[arg(long, value_name = "ADDR", requires = "calls", value_parser = parse_loopback)]
     tts_listen: Option<SocketAddr>,
     /// Measure the process with this id: the gateway
     #[arg(long, value_name = "PID", requires = "calls")]
@@ -116,11 +124,20 @@ fn load_plan(args: &CallArgs, base: Plan) -> Result<LoadPlan, ClipError> {
         calls: load.calls.unwrap_or(1),
         ramp: load.ramp,
         lasting,
+        settle: Duration::from_millis(load.settle_ms),
+        unbroken: load.unbroken,
         says,
         key_every: of_ms(load.key_every_ms),
         watch: load.watch,
         served: None,
     })
+}
+
+/// The address of a voice that answers anybody: this machine only.
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    let addr: SocketAddr =
+        text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:8089".to_owned())?;
+    if addr.ip().is_loopback() { Ok(addr) } else { Err("a load's voice listens on loopback only".to_owned()) }
 }
 
 #[cfg(test)]
@@ -164,7 +181,11 @@ mod tests {
             "ws://a --calls 2 --wav x.wav",
             "ws://a --calls 2 --dtmf 1@5",
             "ws://a --calls 2 --marks never",
-            "ws://a --calls 2 --each-ms 5 --seconds 1",
+            "ws://a --calls 2 --each-ms 500 --seconds 1",
+            "ws://a --calls 2 --each-ms 99",
+            "ws://a --calls 2 --each-ms 3600001",
+            "ws://a --calls 2 --tts-listen 0.0.0.0:8089",
+            "ws://a --calls 2 --tts-listen 8089",
             "ws://a --calls 2 --speak-every-ms 500",
             "--webhook http://a --calls 2",
         ] {

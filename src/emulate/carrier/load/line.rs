@@ -35,6 +35,24 @@ pub(super) struct Part {
     pub(super) from: u64,
     /// A key is pressed whenever so many frames have passed.
     pub(super) key_frames: Option<u64>,
+    /// A gap as long as this is a pause of the gateway's speech and no underrun.
+    pub(super) pause: Duration,
+    /// Interruptions up to then have time enough to be answered, and count while the window is open.
+    pub(super) counts_until: CallTime,
+}
+
+/// Interruptions that were made while something could be heard, and that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Armed {
+    pub(super) keys: u64,
+    pub(super) onsets: u64,
+}
+
+/// An interruption that waits for its `clear`.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    since: CallTime,
+    counts: bool,
 }
 
 /// What becomes of a call after a step.
@@ -50,9 +68,14 @@ pub(super) enum Next {
 /// How a gateway ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
+    /// With a close frame, after the caller had hung up.
     InOrder,
+    /// Before the caller hung up.
     Early,
+    /// With what is no message.
     Broken,
+    /// Without a close frame, after the caller had hung up.
+    Unclosed,
 }
 
 /// A live call.
@@ -67,10 +90,10 @@ pub(super) struct Line {
     started_at: CallTime,
     frames: u64,
     has_heard: bool,
-    /// Since when a key waits for its `clear`.
-    key_at: Option<CallTime>,
-    /// Since when the caller speaks and waits for a `clear`.
-    onset_at: Option<CallTime>,
+    /// The last key, until its `clear`.
+    key: Option<Waiting>,
+    /// The last time that the caller began to speak, until its `clear`.
+    onset: Option<Waiting>,
     pub(super) hung_up: bool,
 }
 
@@ -84,13 +107,13 @@ impl Line {
             unsent: Vec::new(),
             message: Vec::new(),
             scribe,
+            playback: Playback::new(part.pause),
             part,
-            playback: Playback::default(),
             started_at: now,
             frames: 0,
             has_heard: false,
-            key_at: None,
-            onset_at: None,
+            key: None,
+            onset: None,
             hung_up: false,
         };
         frames::push_text(&mut line.unsent, connected.as_bytes());
@@ -100,8 +123,13 @@ impl Line {
         line
     }
 
-    /// Writes what is due: marks that were played, a key, a frame; at the end `stop` and a close.
-    pub(super) fn tick(&mut self, now: CallTime, sound: &Sound) -> Next {
+    /// Writes what is due: marks that were played, a key, a frame; at the end `stop` and a close. Interruptions are counted
+    /// in `armed`, if there is one.
+    pub(super) fn tick(&mut self, now: CallTime, sound: &Sound, armed: Option<&mut Armed>) -> Next {
+        let can_be_heard = self.playback.is_playing(now);
+        let mut armed = armed.filter(|_| now <= self.part.counts_until);
+        let counts = armed.is_some();
+        let waiting = |since| can_be_heard.then_some(Waiting { since, counts });
         while let Some(name) = self.playback.pop_mark(now) {
             let mark = self.scribe.mark(String::from_utf8_lossy(&name).into_owned());
             frames::push_text(&mut self.unsent, mark.as_bytes());
@@ -111,13 +139,15 @@ impl Line {
             self.scribe.write_media(self.frames, self.frames * FRAME_MS, &frame.payload, &mut self.message);
             frames::push_text(&mut self.unsent, &self.message);
             if let Some(before) = frame.onset {
-                self.onset_at = self.playback.is_playing(now).then_some(now - before);
+                self.onset = waiting(now - before);
+                armed.iter_mut().for_each(|armed| armed.onsets += u64::from(can_be_heard));
             }
         }
         if self.part.key_frames.is_some_and(|every| (self.part.from + self.frames).is_multiple_of(every)) {
             let key = self.scribe.dtmf(KEY);
             frames::push_text(&mut self.unsent, key.as_bytes());
-            self.key_at = self.playback.is_playing(now).then_some(now);
+            self.key = waiting(now);
+            armed.iter_mut().for_each(|armed| armed.keys += u64::from(can_be_heard));
         }
         if now >= self.part.hang_up_at {
             let stop = self.scribe.stop();
@@ -148,6 +178,11 @@ impl Line {
         None
     }
 
+    /// How long there has been nothing to play at `now`, since the start if nothing ever came.
+    pub(super) fn silence(&self, now: CallTime) -> Option<Duration> {
+        if self.has_heard { self.playback.silence(now) } else { Some(now.since(self.started_at)) }
+    }
+
     fn take_media(&mut self, now: CallTime, samples: u64, tally: &mut Tally) {
         let arrived = self.playback.take(now, samples);
         tally.received_us += samples * 125;
@@ -159,24 +194,20 @@ impl Line {
         }
         tally.frames += samples / 160;
         tally.send_late.add(arrived.late, 1);
-        if let Some(gap) = arrived.gap {
-            tally.underruns += 1;
-            tally.underrun_us += u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
-        }
+        arrived.gap.into_iter().for_each(|gap| tally.ran_dry(gap));
     }
 
     fn take_clear(&mut self, now: CallTime, tally: &mut Tally) {
         self.playback.clear(now);
-        let (key, onset) = (self.key_at.take(), self.onset_at.take());
-        if !tally.open {
-            return;
-        }
-        tally.clears += 1;
-        // A key and a voice at once: whichever came last cannot be told from the other, so neither counts.
-        match (key, onset) {
-            (Some(key), None) => tally.key_to_clear.add(now.since(key), 1),
-            (None, Some(onset)) => tally.onset_to_clear.add(now.since(onset), 1),
-            (Some(_), Some(_)) | (None, None) => {}
+        tally.clears += u64::from(tally.open);
+        // A key and a voice at once: whichever came last cannot be told from the other, so neither was answered.
+        let (histogram, waiting) = match (self.key.take(), self.onset.take()) {
+            (Some(key), None) => (&mut tally.key_to_clear, key),
+            (None, Some(onset)) => (&mut tally.onset_to_clear, onset),
+            (Some(_), Some(_)) | (None, None) => return,
+        };
+        if waiting.counts {
+            histogram.add(now.since(waiting.since), 1);
         }
     }
 

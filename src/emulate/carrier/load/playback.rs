@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::ids::CallTime;
 
-/// A gap as long as this is a pause of the speaker, a shorter one is audio that came too late.
-const PAUSE: Duration = Duration::from_secs(1);
+/// A gap as long as this is a pause of the speaker, a shorter one is audio that came too late. If the gateway is known to
+/// speak without a pause, no gap is one: [`Playback::new`].
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Samples a second of the telephone line.
 const RATE: u64 = 8_000;
@@ -24,8 +25,9 @@ pub(super) struct Arrived {
 }
 
 /// One call's buffer at the carrier.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Playback {
+    pause: Duration,
     burst: Option<Burst>,
     /// Marks that are out, and when the audio before each has been played.
     marks: VecDeque<(CallTime, Vec<u8>)>,
@@ -43,6 +45,11 @@ struct Burst {
 }
 
 impl Playback {
+    /// An empty buffer. A gap as long as `pause` is no underrun.
+    pub(super) fn new(pause: Duration) -> Self {
+        Playback { pause, burst: None, marks: VecDeque::new() }
+    }
+
     /// Takes `samples` of mu-law at `now`.
     pub(super) fn take(&mut self, now: CallTime, samples: u64) -> Arrived {
         let length = Duration::from_micros(samples * 1_000_000 / RATE);
@@ -57,7 +64,11 @@ impl Playback {
             return Arrived { late, gap: None };
         }
         *burst = Burst::start(now, length);
-        if silence < PAUSE { Arrived { late, gap: Some(silence) } } else { Arrived { late: Duration::ZERO, gap: None } }
+        if silence < self.pause {
+            Arrived { late, gap: Some(silence) }
+        } else {
+            Arrived { late: Duration::ZERO, gap: None }
+        }
     }
 
     /// Takes a mark at `now`; whether there was room for it.
@@ -80,6 +91,13 @@ impl Playback {
     pub(super) fn pop_mark(&mut self, now: CallTime) -> Option<Vec<u8>> {
         self.marks.front().filter(|(due, _)| *due <= now)?;
         self.marks.pop_front().map(|(_, name)| name)
+    }
+
+    /// How long there has been nothing to play at `now`. `None` while there is, before the first audio, and after a
+    /// `clear` that nothing followed.
+    pub(super) fn silence(&self, now: CallTime) -> Option<Duration> {
+        let burst = self.burst.as_ref()?;
+        Some(now.since(burst.began + burst.received)).filter(|silence| !silence.is_zero())
     }
 
     /// Whether something can be heard at `now`.
@@ -111,7 +129,11 @@ mod tests {
 
     /// A lead of 120 ms and then a frame every 20 ms, each `late(n)` milliseconds late.
     fn arrivals(late: impl Fn(u64) -> u64) -> Vec<Arrived> {
-        let mut playback = Playback::default();
+        arrivals_with(PAUSE, late)
+    }
+
+    fn arrivals_with(pause: Duration, late: impl Fn(u64) -> u64) -> Vec<Arrived> {
+        let mut playback = Playback::new(pause);
         (0..100_u64).map(|n| playback.take(at(1_000 + (20 * n).saturating_sub(120) + late(n)), 160)).collect()
     }
 
@@ -131,12 +153,30 @@ mod tests {
         let gaps: Vec<u128> =
             arrivals(|n| if n >= 50 { 150 } else { 0 }).iter().filter_map(|f| f.gap).map(|g| g.as_millis()).collect();
         assert_eq!(gaps, [30]);
-        assert!(arrivals(|n| if n >= 50 { 1_200 } else { 0 }).iter().all(|frame| frame.gap.is_none()));
+        let late = |n| if n >= 50 { 1_200 } else { 0 };
+        assert!(arrivals(late).iter().all(|frame| frame.gap.is_none() && frame.late < PAUSE));
+        // Unless it is known that there is no pause.
+        let unbroken = arrivals_with(Duration::MAX, late);
+        assert_eq!(
+            unbroken.iter().filter_map(|frame| frame.gap).map(|gap| gap.as_millis()).collect::<Vec<_>>(),
+            [1_080]
+        );
+        assert_eq!(unbroken.iter().map(|frame| frame.late.as_millis()).max(), Some(1_200));
+    }
+
+    #[test]
+    fn silence_begins_when_all_that_came_was_played() {
+        let mut playback = Playback::new(PAUSE);
+        assert_eq!(playback.silence(at(5)), None);
+        playback.take(at(10), 800);
+        assert_eq!((playback.silence(at(110)), playback.silence(at(115))), (None, Some(Duration::from_millis(5))));
+        playback.clear(at(120));
+        assert_eq!(playback.silence(at(130)), None);
     }
 
     #[test]
     fn marks_come_back_when_they_are_played_and_at_once_after_clear() {
-        let mut playback = Playback::default();
+        let mut playback = Playback::new(PAUSE);
         assert!(playback.mark(at(5), b"nothing before it"));
         assert_eq!(playback.pop_mark(at(5)).as_deref(), Some(&b"nothing before it"[..]));
         playback.take(at(10), 800);
