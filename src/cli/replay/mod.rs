@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use trunkline::replay::{Difference, Expected, Line, Timeline, Unfaithful, perform, redacted};
-use trunkline::tape::{Audio, End, Lines, Tape, TapeError, Text, What};
+use trunkline::tape::{Audio, End, Lines, Tape, TapeError, Text};
 
 /// Arguments of `trunkline replay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(crate) enum ReplayError {
     Tape(PathBuf, #[source] TapeError),
     #[error("--wav and --redact want exactly one tape")]
     ManyTapes,
-    #[error("the tape would not be the same call without its words and audio")]
+    #[error("no redacted tape: it would not tell of the call that was")]
     Redact(#[source] Unfaithful),
     #[error("no random key for the words")]
     Random(#[from] getrandom::Error),
@@ -131,7 +131,11 @@ fn redact(tape: &Tape, path: &Path) -> Result<(), ReplayError> {
     lines.push_header(&covered.header);
     covered.entries.iter().for_each(|entry| lines.push_entry(entry));
     fs::write(path, lines.take().0).map_err(|error| ReplayError::Open(path.to_owned(), error))?;
-    writeln!(io::stdout(), "{}: redacted, and sends what the call sent", path.display())?;
+    let of_what = match tape.end() {
+        Some(_) if tape.lost() == 0 => "the call sent",
+        Some(_) | None => "a replay of the tape sent: the tape itself does not tell of the whole call",
+    };
+    writeln!(io::stdout(), "{}: redacted, and sends what {of_what}", path.display())?;
     Ok(())
 }
 
@@ -195,14 +199,12 @@ fn check(
     got: &Expected,
     replayed: trunkline::tape::Digest,
 ) -> Result<Result<String, Failure>, ReplayError> {
-    let lost =
-        tape.entries.iter().filter_map(|entry| if let What::Lost(lines) = entry.what { Some(lines) } else { None });
-    let lost: u64 = lost.sum();
+    let lost = tape.lost();
     if lost > 0 {
         return Ok(Err(Failure::Lost(lost)));
     }
     let mut against = Vec::new();
-    if let Some(live) = tape.entries.iter().find_map(live_end) {
+    if let Some(&End { sent: live, .. }) = tape.end() {
         if live != replayed {
             return Ok(Err(Unfaithful { live, replayed }.into()));
         }
@@ -220,13 +222,6 @@ fn check(
         Err(error) => return Err(ReplayError::Open(found.expected.clone(), error)),
     }
     Ok(if against.is_empty() { Err(Failure::Nothing) } else { Ok(against.join("; ")) })
-}
-
-fn live_end(entry: &trunkline::tape::Entry) -> Option<trunkline::tape::Digest> {
-    match entry.what {
-        What::End(End { sent, .. }) => Some(sent),
-        What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) => None,
-    }
 }
 
 /// What a check of this tape cannot show.
