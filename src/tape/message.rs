@@ -10,14 +10,14 @@ use super::{Audio, Text};
 use crate::audio::Encoding;
 use crate::dialect::Port;
 
-/// An error code is a word of the vendor's. Anything longer may quote what was to be spoken.
-const CODE_BYTES_MAX: usize = 64;
+/// What the protocol writes into a field is a short word. Anything longer, or of several words, may be somebody's.
+const PLAIN_BYTES_MAX: usize = 32;
 
 /// A carrier's message that carries audio and nothing private but the stream's name. Nearly all messages are such, and
 /// need no full parse.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "that the message has these fields and no others is all that has to be known")]
+#[expect(dead_code, reason = "of most fields, it is enough that there are no others")]
 struct CarrierMedia<'a> {
     event: &'a str,
     #[serde(default)]
@@ -61,7 +61,6 @@ enum Treatment {
     Name,
     Context,
     Digit,
-    Audio,
     Cover,
 }
 
@@ -73,19 +72,27 @@ fn treatment(key: &str) -> Treatment {
         "streamSid" | "callSid" | "accountSid" | "request_id" => Treatment::Name,
         "context_id" => Treatment::Context,
         "digit" => Treatment::Digit,
-        "payload" | "data" => Treatment::Audio,
         _ => Treatment::Cover,
     }
 }
 
 impl Redactor {
-    /// A peer's message as it goes onto the tape.
-    pub(super) fn message(&self, port: Port, text: String, silence: Encoding) -> String {
-        if let (Audio::Keep, Some(covered)) = (self.audio, self.audio_message(port, &text)) {
+    /// A peer's message as it goes onto the tape. `is_heard` says that it means audio to the call, written in `silence`'s way.
+    pub(super) fn message(&self, port: Port, text: String, is_heard: bool, silence: Encoding) -> String {
+        if is_heard
+            && self.audio == Audio::Keep
+            && let Some(covered) = self.audio_message(port, &text)
+        {
             return covered;
         }
         let Ok(mut message) = serde_json::from_str(&text) else { return "x".repeat(text.len()) };
-        self.value("", &mut message, silence);
+        // Only where audio belongs is anything taken for audio: under the same name elsewhere stands somebody's text.
+        let place = place_of_audio(port, &message);
+        let audio = place.and_then(|place| message.pointer_mut(place)).map(Value::take);
+        self.value("", &mut message);
+        if let (Some(audio), Some(slot)) = (audio, place.and_then(|place| message.pointer_mut(place))) {
+            *slot = self.sound(audio, silence);
+        }
         serde_json::to_string(&message).unwrap_or_default()
     }
 
@@ -93,7 +100,12 @@ impl Redactor {
     fn audio_message(&self, port: Port, text: &str) -> Option<String> {
         let (name, covered) = self.stream.as_ref()?;
         let is_ours = match port {
-            Port::Carrier => serde_json::from_str::<CarrierMedia<'_>>(text).ok()?.stream_sid == name,
+            Port::Carrier => {
+                let message = serde_json::from_str::<CarrierMedia<'_>>(text).ok()?;
+                let CarrierAudio { track, chunk, timestamp, .. } = message.media;
+                let kept = [message.sequence_number, track, chunk, timestamp];
+                message.stream_sid == name && kept.into_iter().flatten().all(is_plain)
+            }
             Port::Voice { .. } => {
                 serde_json::from_str::<VoiceChunk<'_>>(text).ok()?.context_id.starts_with(name.as_str())
             }
@@ -105,42 +117,50 @@ impl Redactor {
         (!tail.contains(&quoted)).then(|| format!("{head}\"{covered}{tail}"))
     }
 
-    fn value(&self, key: &str, value: &mut Value, silence: Encoding) {
-        match value {
-            // Whatever the operator calls them, parameters are private.
-            Value::Object(fields) if key == "customParameters" => {
-                fields.values_mut().for_each(|value| self.value("customParameters", value, silence));
-            }
-            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.value(key, value, silence)),
-            Value::Array(values) => values.iter_mut().for_each(|value| self.value(key, value, silence)),
-            Value::String(text) => *text = self.string(key, text, silence),
-            Value::Number(number) if self.text == Text::Redact => {
-                if let Treatment::Cover = treatment(key) {
-                    *value = self.pseudonyms.text(&number.to_string()).parse::<u64>().map_or(0.into(), Value::from);
-                }
-            }
-            Value::Number(_) | Value::Bool(_) | Value::Null => {}
+    /// What stands in place of audio.
+    fn sound(&self, audio: Value, silence: Encoding) -> Value {
+        let Value::String(text) = audio else { return Value::Null };
+        match (STANDARD.decode(&text), self.audio) {
+            (Ok(_), Audio::Keep) => text.into(),
+            (Ok(bytes), Audio::Silence) => STANDARD.encode(vec![silence.silence(); bytes.len()]).into(),
+            (Err(_), Audio::Keep | Audio::Silence) => "x".repeat(text.len()).into(),
         }
     }
 
-    fn string(&self, key: &str, text: &str, silence: Encoding) -> String {
-        let is_covered = self.text == Text::Redact;
+    fn value(&self, key: &str, value: &mut Value) {
+        if self.text == Text::Keep {
+            return;
+        }
+        match value {
+            // Whatever the operator calls them, parameters are private, and so are the names that he chose.
+            Value::Object(fields) if key == "customParameters" => {
+                let covered = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                    self.value(key, &mut value);
+                    (self.pseudonyms.text(&name), value)
+                });
+                *fields = covered.collect();
+            }
+            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.value(key, value)),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.value(key, value)),
+            Value::String(text) => *text = self.string(key, text),
+            Value::Number(number) => match treatment(key) {
+                Treatment::Keep => {}
+                Treatment::Name | Treatment::Context | Treatment::Digit | Treatment::Cover => {
+                    *value = self.pseudonyms.text(&number.to_string()).parse::<u64>().map_or(0.into(), Value::from);
+                }
+            },
+            Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    fn string(&self, key: &str, text: &str) -> String {
         match treatment(key) {
-            Treatment::Audio if self.audio == Audio::Silence => {
-                let bytes = STANDARD.decode(text).map_or(0, |bytes| bytes.len());
-                STANDARD.encode(vec![silence.silence(); bytes])
-            }
-            Treatment::Keep if key == "error_code" && text.len() > CODE_BYTES_MAX && is_covered => {
-                self.pseudonyms.text(text)
-            }
-            Treatment::Keep | Treatment::Audio => text.to_owned(),
-            Treatment::Name if is_covered => self.pseudonyms.name(text),
-            Treatment::Context if is_covered => self.context(text),
-            Treatment::Digit if is_covered && text.len() == 1 => {
-                self.pseudonyms.text(text).replace(char::is_alphabetic, "0")
-            }
-            Treatment::Cover | Treatment::Digit if is_covered => self.mark_or_text(key, text),
-            Treatment::Name | Treatment::Context | Treatment::Digit | Treatment::Cover => text.to_owned(),
+            Treatment::Keep if is_plain(text) => text.to_owned(),
+            Treatment::Keep => self.pseudonyms.text(text),
+            Treatment::Name => self.pseudonyms.name(text),
+            Treatment::Context => self.context(text),
+            Treatment::Digit if text.len() == 1 => self.pseudonyms.text(text).replace(char::is_alphabetic, "0"),
+            Treatment::Cover | Treatment::Digit => self.mark_or_text(key, text),
         }
     }
 
@@ -156,4 +176,18 @@ impl Redactor {
             self.stream.as_ref().and_then(|(stream, covered)| Some((name.strip_prefix(stream.as_str())?, covered)));
         ours.map_or_else(|| self.pseudonyms.text(name), |(rest, covered)| format!("{covered}{rest}"))
     }
+}
+
+/// Where a message has audio, if it is one of those that have any.
+fn place_of_audio(port: Port, message: &Value) -> Option<&'static str> {
+    let is = |key: &str, kind: &str| message.get(key).and_then(Value::as_str) == Some(kind);
+    match port {
+        Port::Carrier => is("event", "media").then_some("/media/payload"),
+        Port::Voice { .. } => is("type", "chunk").then_some("/data"),
+        Port::Agent => None,
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    text.len() <= PLAIN_BYTES_MAX && !text.contains(char::is_whitespace)
 }

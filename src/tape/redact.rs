@@ -74,12 +74,14 @@ impl Redactor {
             return what;
         }
         let What::Input(Input { port, body }) = what else { return what };
+        let is_heard = matches!(event, Event::Carrier(CarrierEvent::Media(_)) | Event::Tts(TtsEvent::Audio { .. }));
         let is_garbage = matches!(event, Event::Carrier(CarrierEvent::Garbage) | Event::Tts(TtsEvent::Garbage));
-        let body = if is_garbage && self.text == Text::Redact { garbage(body) } else { self.body(port, body) };
+        let body =
+            if is_garbage && self.text == Text::Redact { garbage(body) } else { self.body(port, body, is_heard) };
         What::Input(Input { port, body })
     }
 
-    fn body(&mut self, port: Port, body: Body) -> Body {
+    fn body(&mut self, port: Port, body: Body, is_heard: bool) -> Body {
         let silence = match port {
             Port::Carrier => self.inbound,
             Port::Voice { voice, .. } => self.encoding(voice),
@@ -87,7 +89,7 @@ impl Redactor {
         };
         let is_covered = self.text == Text::Redact;
         match body {
-            Body::Text(text) => Body::Text(self.message(port, text, silence)),
+            Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
             Body::Agent(AgentEvent::Say(mut say)) if is_covered => {
                 say.text = self.piece(say.turn, &say.text, say.last);
                 Body::Agent(AgentEvent::Say(say))
@@ -167,3 +169,7 @@ fn garbage(body: Body) -> Body {
         | Body::Voice(_) => body,
     }
 }
+
+#[cfg(test)]
+#[path = "redact_tests.rs"]
+mod tests;
