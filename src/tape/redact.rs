@@ -76,8 +76,8 @@ impl Redactor {
         let What::Input(Input { port, body }) = what else { return what };
         let is_heard = matches!(event, Event::Carrier(CarrierEvent::Media(_)) | Event::Tts(TtsEvent::Audio { .. }));
         let is_garbage = matches!(event, Event::Carrier(CarrierEvent::Garbage) | Event::Tts(TtsEvent::Garbage));
-        let body =
-            if is_garbage && self.text == Text::Redact { garbage(body) } else { self.body(port, body, is_heard) };
+        // Nobody knows what nonsense holds, and it has to stay nonsense: with its audio replaced, it might not.
+        let body = if is_garbage { garbage(body) } else { self.body(port, body, is_heard) };
         What::Input(Input { port, body })
     }
 

@@ -98,3 +98,23 @@ fn numbers_are_names_as_well() {
     assert!(!text.contains("155501") && text.contains("1.5"), "{text}");
     assert!(!rig.covered(VOICE, &done.to_string()).contains("155501"));
 }
+
+#[test]
+fn nonsense_stays_nonsense_and_tells_nothing() {
+    let undecodable = json!({"event": "media", "streamSid": STREAM, "media": {"payload": "AAA"}}).to_string();
+    let unpadded = json!({"type": "chunk", "context_id": format!("{STREAM}-1.1"), "data": "AAE"}).to_string();
+    for (text, audio) in [(Text::Redact, Audio::Keep), (Text::Redact, Audio::Silence), (Text::Keep, Audio::Silence)] {
+        for (port, body) in [
+            (Port::Carrier, Body::Text(undecodable.clone())),
+            (Port::Carrier, Body::Text("our little secret".to_owned())),
+            (Port::Carrier, Body::Binary(Bytes::from_static(b"a voice"))),
+            (VOICE, Body::Text(unpadded.clone())),
+            (VOICE, Body::Binary(Bytes::from_static(b"a voice"))),
+        ] {
+            let (covered, live, replayed) = Rig::new(text, audio).cover(port, body.clone());
+            assert!(matches!(live, Event::Carrier(CarrierEvent::Garbage) | Event::Tts(TtsEvent::Garbage)), "{live:?}");
+            assert_eq!(live, replayed, "{text:?} {audio:?}");
+            assert_ne!(covered, body, "{text:?} {audio:?}");
+        }
+    }
+}
