@@ -244,7 +244,7 @@ impl Node {
         let voice = |speaker: &Speaker| match speaker {
             Speaker::Local(_) => tape::Voice::Local,
             Speaker::Cartesia { settings, .. } => {
-                tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.clone()) }
+                tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.without_query()) }
             }
         };
         let header = Header {

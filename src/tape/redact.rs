@@ -46,14 +46,15 @@ impl Redactor {
     /// The header as it goes onto the tape.
     #[must_use]
     pub fn header(&self, mut header: Header) -> Header {
-        if self.text == Text::Keep {
-            return header;
+        let is_covered = self.text == Text::Redact;
+        if is_covered {
+            header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
         }
-        header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
         for voice in &mut header.voices {
-            if let Voice::Cartesia { stream, .. } = voice
-                && let Ok(covered) = StreamSid::parse(&self.pseudonyms.name(stream.as_str()))
-            {
+            let Voice::Cartesia { stream, settings } = voice else { continue };
+            // A key may stand in the query, and a replay dials nobody.
+            *settings.as_mut() = settings.without_query();
+            if is_covered && let Ok(covered) = StreamSid::parse(&self.pseudonyms.name(stream.as_str())) {
                 *stream = covered;
             }
         }

@@ -118,3 +118,27 @@ fn nonsense_stays_nonsense_and_tells_nothing() {
         }
     }
 }
+
+#[test]
+fn no_key_is_told_from_another() {
+    let mut rig = Rig::new(Text::Redact, Audio::Keep);
+    for key in ["1", "7", "*", "#", "D"] {
+        let pressed = json!({"event": "dtmf", "dtmf": {"track": "inbound_track", "digit": key}});
+        let (covered, _, replayed) = rig.cover(Port::Carrier, Body::Text(pressed.to_string()));
+        assert_eq!(replayed, Event::Carrier(CarrierEvent::Digit('0')), "{covered:?}");
+    }
+}
+
+#[test]
+fn the_header_tells_no_key_and_no_words() {
+    let mut header = Tape::read(CALL.as_bytes()).unwrap().header;
+    for text in [Text::Redact, Text::Keep] {
+        header.text = text;
+        header.settings.fallback_line = "our little secret".to_owned();
+        let Some(Voice::Cartesia { settings, .. }) = header.voices.first_mut() else { panic!("no voice") };
+        settings.url = "wss://tts.example/tts/websocket?api_key=hunter2".to_owned();
+        let line = serde_json::to_string(&Redactor::new(&header, [7; 32]).header(header.clone())).unwrap();
+        assert!(!line.contains("hunter2") && line.contains("\"wss://tts.example/tts/websocket\""), "{line}");
+        assert_eq!(line.contains("secret"), text == Text::Keep, "{line}");
+    }
+}
