@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -232,7 +232,17 @@ impl Node {
     pub(super) async fn finish_tapes(&self) {
         let Some(tapes) = &self.0.settings.tapes else { return };
         let shelf = tapes.shelf.clone();
-        let written = tokio::task::spawn_blocking(move || shelf.close());
+        // A thread of its own: the runtime would wait for one of its threads to the end, and a disk may hang for ever.
+        let (done, written) = oneshot::channel();
+        let close = move || {
+            shelf.close();
+            let _ = done.send(());
+        };
+        let closing = std::thread::Builder::new().name("tapes-end".to_owned()).spawn(close);
+        if let Err(error) = closing {
+            tracing::warn!(%error, "no thread to wait for the disk: tapes may be cut short");
+            return;
+        }
         if tokio::time::timeout(TAPES_LIMIT, written).await.is_err() {
             tracing::warn!("the disk is too slow: tapes are cut short");
         }
