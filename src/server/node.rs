@@ -282,3 +282,44 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::audio::MediaFormat;
+    use crate::config::{Input, load};
+
+    /// Longest wait for something that takes no time, or for ever.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
+        let directory = std::env::temp_dir().join(format!("trunkline-node-{}", std::process::id()));
+        let toml = format!("[tape]\ndir = {directory:?}\n");
+        let input = Input { file: Some(("test.toml".to_owned(), toml)), ..Input::default() };
+        let node = crate::gateway::node(&load(&input).map_err(|_| "a problem").unwrap().config).unwrap();
+        let start = Start {
+            stream: StreamSid::parse("MZ1").unwrap(),
+            call: CallSid::parse("CA1").unwrap(),
+            inbound: MediaFormat::TELEPHONE,
+            outbound: Some(MediaFormat::TELEPHONE),
+            parameters: BTreeMap::new(),
+        };
+        // A tape that does not end keeps its thread waiting, as a disk would.
+        let tape = node.tape(&node.settings().call, &start).unwrap();
+        let (ended, has_ended) = mpsc::channel();
+        let process = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(node.finish_tapes());
+            drop(runtime);
+            ended.send(()).unwrap();
+        });
+        has_ended.recv_timeout(PATIENCE).unwrap();
+        process.join().unwrap();
+        drop(tape);
+        let _ = std::fs::remove_dir_all(directory);
+    }
+}
