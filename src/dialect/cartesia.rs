@@ -41,9 +41,21 @@ pub struct Settings {
     pub buffering: Buffering,
 }
 
+impl Settings {
+    /// The same without the query of the URL, in which proxies have their keys: what may be written down.
+    #[must_use]
+    pub fn without_query(&self) -> Self {
+        Settings { url: self.address().to_owned(), ..self.clone() }
+    }
+
+    fn address(&self) -> &str {
+        self.url.split(['?', '#']).next().unwrap_or_default()
+    }
+}
+
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("url", &self.url).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("Settings").field("url", &self.address()).field("model", &self.model).finish_non_exhaustive()
     }
 }
 
@@ -268,6 +280,16 @@ mod tests {
         assert_eq!(speak["language"], "fr");
         assert_eq!(speak["generation_config"], serde_json::json!({"speed": 1.25, "emotion": "calm"}));
         assert_eq!(speak["max_buffer_delay_ms"], 3_000);
+    }
+
+    #[test]
+    fn a_key_in_the_url_is_dialled_and_never_written() {
+        let url = "wss://proxy.example/tts?api_key=hunter2#hunter2".to_owned();
+        let settings = Settings { url: url.clone(), ..cartesia(Buffering::Gateway).settings };
+        let stream = StreamSid::parse("MZ1").unwrap();
+        assert_eq!(Cartesia::new(settings.clone(), &stream).handshake().url, url);
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        assert_eq!(settings.without_query().url, "wss://proxy.example/tts");
     }
 
     #[test]

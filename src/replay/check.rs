@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::timeline::printable;
 use super::{Line, Sent};
 use crate::tape::{Audio, Digest};
 
@@ -67,16 +68,33 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "first difference in line {}", self.line)?;
         for line in &self.before {
-            writeln!(f, "    both      {}", readable(line))?;
+            writeln!(f, "    both      {}", excerpt(&readable(line), 0))?;
         }
-        let shown = |line: &Option<String>| line.as_deref().map_or("nothing".to_owned(), readable);
-        writeln!(f, "    expected  {}", shown(&self.expected))?;
-        write!(f, "    got       {}", shown(&self.got))?;
+        let (expected, got) = self.excerpts();
+        writeln!(f, "    expected  {expected}")?;
+        write!(f, "    got       {got}")?;
         if let (Some(expected), Some(got)) = (&self.expected, &self.got) {
             let at = expected.bytes().zip(got.bytes()).take_while(|(a, b)| a == b).count();
             write!(f, "\n    they part at byte {at}")?;
         }
         Ok(())
+    }
+}
+
+impl Difference {
+    /// Both lines where they part.
+    fn excerpts(&self) -> (String, String) {
+        let nothing = || "nothing".to_owned();
+        let (Some(expected), Some(got)) = (&self.expected, &self.got) else {
+            let shown =
+                |line: &Option<String>| line.as_deref().map_or_else(nothing, |line| excerpt(&readable(line), 0));
+            return (shown(&self.expected), shown(&self.got));
+        };
+        let (a, b) = (readable(expected), readable(got));
+        // Lines can mean the same and be written in different ways.
+        let (a, b) = if a == b { (printable(expected), printable(got)) } else { (a, b) };
+        let at = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+        (excerpt(&a, at), excerpt(&b, at))
     }
 }
 
@@ -99,8 +117,8 @@ fn is_media(sent: &Sent) -> bool {
 
 /// A line for people: its time, whom it went to, and a payload only by its length.
 fn readable(line: &str) -> String {
-    let Ok(Line { at, sent }) = serde_json::from_str::<Line>(line) else { return cut(line) };
-    cut(&format!("{at} {}", told(&sent)))
+    let told = serde_json::from_str::<Line>(line).map(|Line { at, sent }| format!("{at} {}", told(&sent)));
+    printable(&told.unwrap_or_else(|_| line.to_owned()))
 }
 
 /// What was sent, in a few words.
@@ -131,11 +149,14 @@ fn event_of(message: &Value) -> &str {
     message.get("event").and_then(Value::as_str).unwrap_or_default()
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(EXCERPT_CHARS) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+/// What a text has around its character number `at`, and from its beginning if that is near.
+fn excerpt(text: &str, at: usize) -> String {
+    let from = if at < EXCERPT_CHARS { 0 } else { at - EXCERPT_CHARS / 2 };
+    let mut chars = text.chars().skip(from);
+    let shown: String = chars.by_ref().take(EXCERPT_CHARS).collect();
+    let before = if from > 0 { "..." } else { "" };
+    let after = if chars.next().is_some() { "..." } else { "" };
+    format!("{before}{shown}{after}")
 }
 
 #[cfg(test)]
@@ -163,5 +184,29 @@ mod tests {
         let short = Expected::of(&lines[..2], Audio::Keep);
         assert_eq!(expected.difference(&short).map(|difference| difference.line), Some(3));
         assert_eq!(Expected::of(&lines, Audio::Silence).lines().len(), 1);
+    }
+
+    #[test]
+    fn a_difference_far_into_a_line_is_in_sight() {
+        let (long, other) = (format!("{}wanted", "x".repeat(700)), format!("{}came", "x".repeat(700)));
+        let of =
+            |name: &str| Expected::of(&[line(20, &format!("{{\"event\":\"mark\",\"mark\":\"{name}\"}}"))], Audio::Keep);
+        let shown = of(&long).difference(&of(&other)).unwrap().to_string();
+        assert!(shown.contains("xxwanted") && shown.contains("xxcame"), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() < 2 * EXCERPT_CHARS), "{shown}");
+        // Written differently, with the same meaning.
+        let spaced = Expected::parse(&of("a").to_string().replacen(':', ": ", 1));
+        let shown = of("a").difference(&spaced).unwrap().to_string();
+        assert!(
+            shown.contains("expected  {\"at_us\":20000") && shown.contains("got       {\"at_us\": 20000"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn nothing_that_was_sent_reaches_the_terminal_as_a_command() {
+        let sent = Expected::parse("\u{1b}[2Jno line of ours\n");
+        let shown = Expected::parse("").difference(&sent).unwrap().to_string();
+        assert!(shown.contains("\\u{1b}[2J") && !shown.contains('\u{1b}'), "{shown}");
     }
 }

@@ -9,8 +9,9 @@ use crate::tape::{Audio, End, Entry, Redactor, Tape, Text, Wakes, What};
 /// more does not come back. `key` must be as random as a key and is not to be kept: whoever has it can undo the words.
 ///
 /// # Errors
-/// [`Unfaithful`]: the new tape does not send what the old one does.
+/// [`Unfaithful`]: the tape as it is does not send what the live call sent, or the new one not what the old one does.
 pub fn redacted(tape: &Tape, text: Text, audio: Audio, key: [u8; 32]) -> Result<Tape, Unfaithful> {
+    same_as_live(tape)?;
     let mut source = tape.clone();
     let was_silent = source.header.audio == Audio::Silence;
     source.header.text = text;
@@ -42,10 +43,50 @@ pub fn redacted(tape: &Tape, text: Text, audio: Audio, key: [u8; 32]) -> Result<
     if replayed == live { Ok(covered) } else { Err(Unfaithful { live, replayed }) }
 }
 
+/// The new tape says what a replay sends. That must not hide that the live call sent something else: such a tape is the
+/// report of a bug, and one that replays perfectly would be the report of none. Where lines are missing nothing can be told.
+fn same_as_live(tape: &Tape) -> Result<(), Unfaithful> {
+    let Some(End { sent: live, .. }) = tape.end().filter(|_| tape.lost() == 0) else { return Ok(()) };
+    let replayed = perform(tape, |_, _| ()).digest();
+    if replayed == *live { Ok(()) } else { Err(Unfaithful { live: *live, replayed }) }
+}
+
 /// What the detector heard, which silence will not tell.
 fn speech(line: &Line) -> Option<SpeechEvent> {
     match &line.sent {
         Sent::Agent(AgentReport::CallerSpeech(change)) => Some((*change).into()),
         Sent::Agent(_) | Sent::Carrier(_) | Sent::Voice { .. } | Sent::End(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tape::Digest;
+
+    const CALL: &str = include_str!("../../fixtures/calls/hang-up-mid-turn/tape.jsonl");
+
+    fn ended(sent: Digest) -> Tape {
+        let mut tape = Tape::read(CALL.as_bytes()).unwrap();
+        tape.entries.retain(|entry| !matches!(entry.what, What::End(_)));
+        let at = tape.entries.last().unwrap().at;
+        tape.entries.push(Entry { at, what: What::End(End { reason: None, sent, withdrawn: Vec::new() }) });
+        tape
+    }
+
+    #[test]
+    fn a_tape_that_does_not_send_what_the_call_sent_is_not_made_to_look_as_if() {
+        let replayed = perform(&Tape::read(CALL.as_bytes()).unwrap(), |_, _| ()).digest();
+        let live = Digest { marks: replayed.marks + 1, ..replayed };
+        let attempt =
+            |tape: &Tape| redacted(tape, Text::Redact, Audio::Silence, [7; 32]).map(|tape| tape.end().cloned());
+        assert_eq!(attempt(&ended(live)), Err(Unfaithful { live, replayed }));
+        let end = attempt(&ended(replayed)).unwrap().unwrap();
+        assert_eq!((end.sent.frames, end.sent.marks), (replayed.frames, replayed.marks));
+        // Where lines are missing, no replay can send the same.
+        let mut holed = ended(live);
+        let at = holed.entries.first().unwrap().at;
+        holed.entries.insert(0, Entry { at, what: What::Lost(3) });
+        assert!(attempt(&holed).is_ok());
     }
 }

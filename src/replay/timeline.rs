@@ -41,7 +41,7 @@ impl Timeline {
 
     fn note(&mut self, lines: &mut Vec<String>, at: CallTime, line: &str) {
         lines.extend(self.rest(at));
-        lines.push(format!("{at:>10}  {line}"));
+        lines.push(format!("{at:>10}  {}", printable(line)));
     }
 
     fn gathered(&mut self) -> Option<String> {
@@ -68,7 +68,7 @@ impl Timeline {
                 AgentEvent::Clear => "<- agent   clear".to_owned(),
                 AgentEvent::HangUp => "<- agent   hang up".to_owned(),
             }),
-            What::Input(Input { port, body }) => Some(format!("<- {port:?} {body:?}")),
+            What::Input(Input { port, body }) => Some(format!("<- {port:?} {}", by_length(body))),
             What::Wake | What::End(_) => None,
             What::Drain => Some("the node is about to stop".to_owned()),
             What::Speech(speech) => Some(format!("<- detector {speech:?}")),
@@ -114,9 +114,7 @@ impl Timeline {
             | Body::Refused(_)
             | Body::Closed { .. }
             | Body::Stuck
-            | Body::Agent(_) => {
-                format!("{body:?}")
-            }
+            | Body::Agent(_) => by_length(body),
         };
         match kind.as_str() {
             "chunk" => {
@@ -159,6 +157,33 @@ impl Timeline {
     }
 }
 
+/// What came, bytes only by how many they are.
+fn by_length(body: &Body) -> String {
+    match body {
+        Body::Binary(bytes) => format!("binary, {} bytes", bytes.len()),
+        Body::Text(_)
+        | Body::Oversize
+        | Body::Up
+        | Body::Refused(_)
+        | Body::Closed { .. }
+        | Body::Stuck
+        | Body::Agent(_)
+        | Body::Voice(_) => format!("{body:?}"),
+    }
+}
+
+/// The text with everything escaped that a terminal would obey or hide: peers can write what they like.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
 fn name_of(command: &TtsCommand) -> &'static str {
     match command {
         TtsCommand::Dial { .. } => "dial",
@@ -181,5 +206,32 @@ fn request(text: &str) -> String {
         (_, "", true, _) => format!("flush {context}"),
         (_, "", _, false) => format!("finish {context}"),
         (_, transcript, ..) => format!("speak {context} {transcript:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_command_the_terminal() {
+        let told = |port, body| {
+            let entry = Entry { at: CallTime::ZERO, what: What::Input(Input { port, body }) };
+            Timeline::default().step(&entry, &[]).join("\n")
+        };
+        let voice = Port::Voice { voice: 0, link: 1 };
+        let escape = "\\u001b]0;gone\\u0007\\u009b1A";
+        for (port, text) in [
+            (Port::Carrier, format!("{{\"event\":\"{escape}\"}}")),
+            (Port::Carrier, format!("{{\"event\":\"dtmf\",\"dtmf\":{{\"digit\":\"{escape}\"}}}}")),
+            (voice, format!("{{\"type\":\"{escape}\"}}")),
+        ] {
+            let line = told(port, Body::Text(text));
+            assert!(line.contains("gone") && !line.contains(char::is_control), "{line}");
+        }
+        assert!(told(Port::Carrier, Body::Binary(Bytes::from(vec![7; 1_000]))).ends_with("binary, 1000 bytes"));
+        assert!(told(voice, Body::Binary(Bytes::from(vec![7; 1_000]))).ends_with("binary, 1000 bytes"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -232,7 +232,17 @@ impl Node {
     pub(super) async fn finish_tapes(&self) {
         let Some(tapes) = &self.0.settings.tapes else { return };
         let shelf = tapes.shelf.clone();
-        let written = tokio::task::spawn_blocking(move || shelf.close());
+        // A thread of its own: the runtime would wait for one of its threads to the end, and a disk may hang for ever.
+        let (done, written) = oneshot::channel();
+        let close = move || {
+            shelf.close();
+            let _ = done.send(());
+        };
+        let closing = std::thread::Builder::new().name("tapes-end".to_owned()).spawn(close);
+        if let Err(error) = closing {
+            tracing::warn!(%error, "no thread to wait for the disk: tapes may be cut short");
+            return;
+        }
         if tokio::time::timeout(TAPES_LIMIT, written).await.is_err() {
             tracing::warn!("the disk is too slow: tapes are cut short");
         }
@@ -244,7 +254,7 @@ impl Node {
         let voice = |speaker: &Speaker| match speaker {
             Speaker::Local(_) => tape::Voice::Local,
             Speaker::Cartesia { settings, .. } => {
-                tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.clone()) }
+                tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.without_query()) }
             }
         };
         let header = Header {
@@ -271,4 +281,45 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[expect(clippy::disallowed_methods, reason = "token expiry is agreed between replicas, which share wall time only")]
 fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::audio::MediaFormat;
+    use crate::config::{Input, load};
+
+    /// Longest wait for something that takes no time, or for ever.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
+        let directory = std::env::temp_dir().join(format!("trunkline-node-{}", std::process::id()));
+        let toml = format!("[tape]\ndir = {directory:?}\n");
+        let input = Input { file: Some(("test.toml".to_owned(), toml)), ..Input::default() };
+        let node = crate::gateway::node(&load(&input).map_err(|_| "a problem").unwrap().config).unwrap();
+        let start = Start {
+            stream: StreamSid::parse("MZ1").unwrap(),
+            call: CallSid::parse("CA1").unwrap(),
+            inbound: MediaFormat::TELEPHONE,
+            outbound: Some(MediaFormat::TELEPHONE),
+            parameters: BTreeMap::new(),
+        };
+        // A tape that does not end keeps its thread waiting, as a disk would.
+        let tape = node.tape(&node.settings().call, &start).unwrap();
+        let (ended, has_ended) = mpsc::channel();
+        let process = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(node.finish_tapes());
+            drop(runtime);
+            ended.send(()).unwrap();
+        });
+        has_ended.recv_timeout(PATIENCE).unwrap();
+        process.join().unwrap();
+        drop(tape);
+        let _ = std::fs::remove_dir_all(directory);
+    }
 }

@@ -5,6 +5,7 @@
 //! decoders and makes the same calls. The last entry of a whole tape is [`What::End`], which says what the call sent.
 
 mod digest;
+mod message;
 mod pseudonym;
 mod read;
 mod redact;

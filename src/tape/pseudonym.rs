@@ -3,7 +3,14 @@
 //! Letter *n* of a word is put through a permutation of the alphabet that a secret key and the word's first *n - 1* letters
 //! choose. So words that begin alike still begin alike, different words stay different, and a word may come in pieces, as
 //! tokens do. That is what keeps a redacted call in step: word times still find their text, heard text is still a prefix.
-//! Without the key, which is never kept, the words are gone; their lengths, their repetition and common beginnings stay.
+//! Without the key, which is never kept, the words are gone, but not everything about them. Whoever reads the tape still sees
+//!
+//! - the length of each word and text, its case, spaces and punctuation, and where digits stand;
+//! - which words are the same, and which begin alike;
+//! - the first letters of words that look like one of the core's abbreviations, for as long as they do, since an abbreviation
+//!   decides where a sentence ends: the `pro` of `promise` (`prof`), the `d` of `Doe` (`dr`), and all of `no`.
+//!
+//! In a short text that may be enough to guess a word. A redacted tape is fit for people who are trusted with that.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

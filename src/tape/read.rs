@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use super::{Entry, FORMAT, Header};
+use super::{End, Entry, FORMAT, Header, What};
 use crate::ids::CallTime;
 
 /// A whole tape.
@@ -80,6 +80,23 @@ impl Tape {
             entries.push(entry);
         }
         Ok(Tape { header: header.ok_or(TapeError::Empty)?, entries })
+    }
+
+    /// How the call ended, if the tape goes so far: one that was composed, or cut off by a crash, need not.
+    pub fn end(&self) -> Option<&End> {
+        self.entries.iter().find_map(|entry| match &entry.what {
+            What::End(end) => Some(end),
+            What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) => None,
+        })
+    }
+
+    /// Lines that are missing, because the disk was too slow.
+    pub fn lost(&self) -> u64 {
+        let lost = |entry: &Entry| match entry.what {
+            What::Lost(lines) => lines,
+            What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::End(_) => 0,
+        };
+        self.entries.iter().map(lost).sum()
     }
 }
 

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::pseudonym::{Pseudonyms, Word};
 use super::{Audio, Header, Text, Voice, What};
@@ -17,86 +13,19 @@ use crate::ids::{StreamSid, TurnId};
 
 /// Turns whose last word may be in pieces; one that is forgotten begins a new word.
 const TURNS_MAX: usize = 64;
-/// An error code is a word of the vendor's. Anything longer may quote what was to be spoken.
-const CODE_BYTES_MAX: usize = 64;
 
 /// Covers what is private on one tape.
 pub struct Redactor {
-    pseudonyms: Pseudonyms,
-    text: Text,
-    audio: Audio,
+    pub(super) pseudonyms: Pseudonyms,
+    pub(super) text: Text,
+    pub(super) audio: Audio,
     /// How silence is written towards us: by the carrier, and by each voice.
     inbound: Encoding,
     voices: Vec<Encoding>,
     /// The words that turns broke off in.
     words: BTreeMap<TurnId, Word>,
     /// The stream's real name, and its made-up one.
-    stream: Option<(String, String)>,
-}
-
-/// A carrier's message that carries audio and nothing private but the stream's name. Nearly all messages are such, and
-/// need no full parse.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "that the message has these fields and no others is all that has to be known")]
-struct CarrierMedia<'a> {
-    event: &'a str,
-    #[serde(default)]
-    sequence_number: Option<&'a str>,
-    stream_sid: &'a str,
-    media: CarrierAudio<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "as above")]
-struct CarrierAudio<'a> {
-    #[serde(default)]
-    track: Option<&'a str>,
-    #[serde(default)]
-    chunk: Option<&'a str>,
-    #[serde(default)]
-    timestamp: Option<&'a str>,
-    payload: &'a str,
-}
-
-/// The same of a voice.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "as above")]
-struct VoiceChunk<'a> {
-    r#type: &'a str,
-    context_id: &'a str,
-    data: &'a str,
-    #[serde(default)]
-    done: bool,
-    #[serde(default)]
-    status_code: u16,
-    #[serde(default)]
-    step_time: f64,
-}
-
-/// What is done with a value, by the name that it stands under.
-enum Treatment {
-    Keep,
-    Name,
-    Context,
-    Digit,
-    Audio,
-    Cover,
-}
-
-fn treatment(key: &str) -> Treatment {
-    match key {
-        "event" | "protocol" | "version" | "track" | "tracks" | "encoding" | "sampleRate" | "channels"
-        | "sequenceNumber" | "chunk" | "timestamp" | "type" | "done" | "flush_done" | "flush_id" | "status_code"
-        | "step_time" | "start" | "end" | "error_code" => Treatment::Keep,
-        "streamSid" | "callSid" | "accountSid" | "request_id" => Treatment::Name,
-        "context_id" => Treatment::Context,
-        "digit" => Treatment::Digit,
-        "payload" | "data" => Treatment::Audio,
-        _ => Treatment::Cover,
-    }
+    pub(super) stream: Option<(String, String)>,
 }
 
 impl Redactor {
@@ -117,14 +46,15 @@ impl Redactor {
     /// The header as it goes onto the tape.
     #[must_use]
     pub fn header(&self, mut header: Header) -> Header {
-        if self.text == Text::Keep {
-            return header;
+        let is_covered = self.text == Text::Redact;
+        if is_covered {
+            header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
         }
-        header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
         for voice in &mut header.voices {
-            if let Voice::Cartesia { stream, .. } = voice
-                && let Ok(covered) = StreamSid::parse(&self.pseudonyms.name(stream.as_str()))
-            {
+            let Voice::Cartesia { stream, settings } = voice else { continue };
+            // A key may stand in the query, and a replay dials nobody.
+            *settings.as_mut() = settings.without_query();
+            if is_covered && let Ok(covered) = StreamSid::parse(&self.pseudonyms.name(stream.as_str())) {
                 *stream = covered;
             }
         }
@@ -145,12 +75,14 @@ impl Redactor {
             return what;
         }
         let What::Input(Input { port, body }) = what else { return what };
+        let is_heard = matches!(event, Event::Carrier(CarrierEvent::Media(_)) | Event::Tts(TtsEvent::Audio { .. }));
         let is_garbage = matches!(event, Event::Carrier(CarrierEvent::Garbage) | Event::Tts(TtsEvent::Garbage));
-        let body = if is_garbage && self.text == Text::Redact { garbage(body) } else { self.body(port, body) };
+        // Nobody knows what nonsense holds, and it has to stay nonsense: with its audio replaced, it might not.
+        let body = if is_garbage { garbage(body) } else { self.body(port, body, is_heard) };
         What::Input(Input { port, body })
     }
 
-    fn body(&mut self, port: Port, body: Body) -> Body {
+    fn body(&mut self, port: Port, body: Body, is_heard: bool) -> Body {
         let silence = match port {
             Port::Carrier => self.inbound,
             Port::Voice { voice, .. } => self.encoding(voice),
@@ -158,7 +90,7 @@ impl Redactor {
         };
         let is_covered = self.text == Text::Redact;
         match body {
-            Body::Text(text) => Body::Text(self.message(port, text, silence)),
+            Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
             Body::Agent(AgentEvent::Say(mut say)) if is_covered => {
                 say.text = self.piece(say.turn, &say.text, say.last);
                 Body::Agent(AgentEvent::Say(say))
@@ -222,83 +154,6 @@ impl Redactor {
             | TtsEvent::Garbage => event,
         }
     }
-
-    fn message(&self, port: Port, text: String, silence: Encoding) -> String {
-        if let (Audio::Keep, Some(covered)) = (self.audio, self.audio_message(port, &text)) {
-            return covered;
-        }
-        let Ok(mut message) = serde_json::from_str(&text) else { return "x".repeat(text.len()) };
-        self.value("", &mut message, silence);
-        serde_json::to_string(&message).unwrap_or_default()
-    }
-
-    /// The fast way: only the stream's name is replaced, where it stands.
-    fn audio_message(&self, port: Port, text: &str) -> Option<String> {
-        let (name, covered) = self.stream.as_ref()?;
-        let is_ours = match port {
-            Port::Carrier => serde_json::from_str::<CarrierMedia<'_>>(text).ok()?.stream_sid == name,
-            Port::Voice { .. } => {
-                serde_json::from_str::<VoiceChunk<'_>>(text).ok()?.context_id.starts_with(name.as_str())
-            }
-            Port::Agent => false,
-        };
-        // A short name could stand elsewhere as well; then the slow way is the right one.
-        let quoted = format!("\"{name}");
-        let (head, tail) = text.split_once(&quoted).filter(|_| is_ours)?;
-        (!tail.contains(&quoted)).then(|| format!("{head}\"{covered}{tail}"))
-    }
-
-    fn value(&self, key: &str, value: &mut Value, silence: Encoding) {
-        match value {
-            // Whatever the operator calls them, parameters are private.
-            Value::Object(fields) if key == "customParameters" => {
-                fields.values_mut().for_each(|value| self.value("customParameters", value, silence));
-            }
-            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.value(key, value, silence)),
-            Value::Array(values) => values.iter_mut().for_each(|value| self.value(key, value, silence)),
-            Value::String(text) => *text = self.string(key, text, silence),
-            Value::Number(number) if self.text == Text::Redact => {
-                if let Treatment::Cover = treatment(key) {
-                    *value = self.pseudonyms.text(&number.to_string()).parse::<u64>().map_or(0.into(), Value::from);
-                }
-            }
-            Value::Number(_) | Value::Bool(_) | Value::Null => {}
-        }
-    }
-
-    fn string(&self, key: &str, text: &str, silence: Encoding) -> String {
-        let is_covered = self.text == Text::Redact;
-        match treatment(key) {
-            Treatment::Audio if self.audio == Audio::Silence => {
-                let bytes = STANDARD.decode(text).map_or(0, |bytes| bytes.len());
-                STANDARD.encode(vec![silence.silence(); bytes])
-            }
-            Treatment::Keep if key == "error_code" && text.len() > CODE_BYTES_MAX && is_covered => {
-                self.pseudonyms.text(text)
-            }
-            Treatment::Keep | Treatment::Audio => text.to_owned(),
-            Treatment::Name if is_covered => self.pseudonyms.name(text),
-            Treatment::Context if is_covered => self.context(text),
-            Treatment::Digit if is_covered && text.len() == 1 => {
-                self.pseudonyms.text(text).replace(char::is_alphabetic, "0")
-            }
-            Treatment::Cover | Treatment::Digit if is_covered => self.mark_or_text(key, text),
-            Treatment::Name | Treatment::Context | Treatment::Digit | Treatment::Cover => text.to_owned(),
-        }
-    }
-
-    /// Our own marks are counters; any other name is somebody's text.
-    fn mark_or_text(&self, key: &str, text: &str) -> String {
-        let is_ours = key == "name" && text.strip_prefix('m').is_some_and(|rest| rest.parse::<u64>().is_ok());
-        if is_ours { text.to_owned() } else { self.pseudonyms.text(text) }
-    }
-
-    /// A context is named after its stream; what follows is a counter.
-    fn context(&self, name: &str) -> String {
-        let ours =
-            self.stream.as_ref().and_then(|(stream, covered)| Some((name.strip_prefix(stream.as_str())?, covered)));
-        ours.map_or_else(|| self.pseudonyms.text(name), |(rest, covered)| format!("{covered}{rest}"))
-    }
 }
 
 /// Something of the same length that means as little.
@@ -315,3 +170,7 @@ fn garbage(body: Body) -> Body {
         | Body::Voice(_) => body,
     }
 }
+
+#[cfg(test)]
+#[path = "redact_tests.rs"]
+mod tests;

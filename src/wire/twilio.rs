@@ -148,10 +148,10 @@ pub fn encode_payload_into(bytes: &[u8], out: &mut String) {
     STANDARD.encode_string(bytes, out);
 }
 
-/// Bytes of a base64 payload, padded or not.
+/// Bytes of a base64 payload.
 ///
 /// # Errors
-/// The payload is not base64.
+/// The payload is not base64 (RFC 4648, section 4), or its padding is missing.
 pub fn decode_payload(payload: &str) -> Result<Vec<u8>, base64::DecodeError> {
     STANDARD.decode(payload)
 }

@@ -1,6 +1,7 @@
 //! The carrier's side of a tape, played against a running gateway.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use trunkline::dialect::{Body, Input, Port};
 use trunkline::ids::CallTime;
@@ -24,31 +26,27 @@ pub(crate) enum LiveError {
     Late,
     #[error("the gateway cannot be reached, or refused")]
     Dial(#[source] Box<WsError>),
+    #[error("the stream ended before the tape's last message")]
+    Early,
     #[error("cannot print")]
     Print(#[from] io::Error),
 }
 
 /// Plays a tape against `url`, and tells what came back.
-pub(super) async fn play(tape: &Tape, url: &str) -> Result<(), LiveError> {
+///
+/// # Errors
+/// [`LiveError`]: there was no stream, or it ended before the tape did.
+pub(super) async fn play(tape: &Tape, url: &str, out: &mut impl Write) -> Result<(), LiveError> {
     let dialled = timeout(DIAL_LIMIT, connect_async(url)).await.map_err(|_| LiveError::Late)?;
     let (socket, _) = dialled.map_err(|error| LiveError::Dial(Box::new(error)))?;
     let (mut writer, mut reader) = socket.split();
-    let from_carrier = tape.entries.iter().filter_map(|entry| match &entry.what {
-        What::Input(Input { port: Port::Carrier, body: Body::Text(text) }) => {
-            Some((entry.at, Message::text(text.as_str())))
-        }
-        What::Input(Input { port: Port::Carrier, body: Body::Binary(bytes) }) => {
-            Some((entry.at, Message::Binary(bytes.clone())))
-        }
-        What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) | What::End(_) => None,
-    });
     let begun = Instant::now();
     let send = async move {
-        for (at, message) in from_carrier {
+        for (at, message) in from_carrier(tape) {
             sleep_until(begun + at.since(CallTime::ZERO)).await;
             if writer.send(message).await.is_err() {
-                // The gateway ended the call first; what it sent is told all the same.
-                break;
+                // What the gateway said before is told all the same, by the reader.
+                return std::future::pending().await;
             }
         }
         // Kept open until the gateway has closed.
@@ -57,26 +55,68 @@ pub(super) async fn play(tape: &Tape, url: &str) -> Result<(), LiveError> {
     let mut came = Came::default();
     let (mut until, mut rest) = (None, None);
     tokio::pin!(send);
-    loop {
+    let end = loop {
         let message = tokio::select! {
-            message = reader.next() => message,
+            // First, so that a message that has left is known to have left before the answer to it is read.
+            biased;
             (writer, limit) = &mut send, if until.is_none() => {
                 (until, rest) = (Some(limit), Some(writer));
                 continue;
             }
-            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => None,
+            message = reader.next() => message,
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break StreamEnd::Held,
         };
         match message {
             Some(Ok(Message::Text(text))) => came.take(begun, text.as_str()),
+            Some(Ok(Message::Close(frame))) => break StreamEnd::Closed(frame),
             Some(Ok(_)) => {}
-            Some(Err(_)) | None => break,
+            Some(Err(error)) => break StreamEnd::Broken(error),
+            None => break StreamEnd::Closed(None),
         }
-    }
+    };
+    let is_whole = rest.is_some();
     if let Some(mut writer) = rest {
         let _ = timeout(CLOSE_LIMIT, writer.close()).await;
     }
-    came.tell(begun.elapsed())?;
-    Ok(())
+    came.tell(begun.elapsed(), out)?;
+    writeln!(out, "the end         {end}")?;
+    if is_whole { Ok(()) } else { Err(LiveError::Early) }
+}
+
+/// What the carrier sent, and when.
+fn from_carrier(tape: &Tape) -> impl Iterator<Item = (CallTime, Message)> {
+    tape.entries.iter().filter_map(|entry| match &entry.what {
+        What::Input(Input { port: Port::Carrier, body: Body::Text(text) }) => {
+            Some((entry.at, Message::text(text.as_str())))
+        }
+        What::Input(Input { port: Port::Carrier, body: Body::Binary(bytes) }) => {
+            Some((entry.at, Message::Binary(bytes.clone())))
+        }
+        What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) | What::End(_) => None,
+    })
+}
+
+/// How a stream ended.
+enum StreamEnd {
+    /// The gateway closed it, with what it said.
+    Closed(Option<CloseFrame>),
+    /// The connection broke.
+    Broken(WsError),
+    /// The gateway did not close it in time.
+    Held,
+}
+
+impl fmt::Display for StreamEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamEnd::Closed(Some(CloseFrame { code, reason })) => {
+                write!(f, "closed by the gateway with code {}, {:?}", u16::from(*code), reason.as_str())
+            }
+            StreamEnd::Closed(None) => f.write_str("closed by the gateway without a code"),
+            StreamEnd::Broken(error) => write!(f, "the connection broke: {error}"),
+            StreamEnd::Held => write!(f, "not closed by the gateway within {} s", CLOSE_LIMIT.as_secs()),
+        }
+    }
 }
 
 /// What a gateway sent.
@@ -99,15 +139,14 @@ impl Came {
         *self.events.entry(event).or_default() += 1;
     }
 
-    fn tell(&self, lasted: Duration) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+    fn tell(&self, lasted: Duration, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "played for      {:.2} s", lasted.as_secs_f64())?;
         match self.first_media {
             Some(first) => writeln!(out, "first audio     {:.3} s", first.as_secs_f64())?,
             None => writeln!(out, "first audio     none")?,
         }
         for (event, count) in &self.events {
-            writeln!(out, "{event:<16}{count}")?;
+            writeln!(out, "{:<16}{count}", event.escape_debug().to_string())?;
         }
         for at in &self.clears {
             writeln!(out, "clear at        {:.3} s", at.as_secs_f64())?;

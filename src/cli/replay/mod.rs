@@ -1,14 +1,19 @@
 //! `trunkline replay`: recorded calls, performed again.
 
 mod live;
+mod screen;
+#[cfg(test)]
+mod tests;
 mod wav;
 
-use std::fs::{self, File};
+use std::error::Error;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use screen::Screen;
 use trunkline::replay::{Difference, Expected, Line, Timeline, Unfaithful, perform, redacted};
-use trunkline::tape::{Audio, End, Lines, Tape, TapeError, Text, What};
+use trunkline::tape::{Audio, End, Lines, Tape, TapeError, Text};
 
 /// Arguments of `trunkline replay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,8 +30,8 @@ pub(crate) struct ReplayArgs {
     /// Write the call as stereo WAV: caller left, gateway right
     #[arg(long, value_name = "FILE")]
     wav: Option<PathBuf>,
-    /// Write the tape once more with its words made up and its audio silence: one that can be shown to others
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "accept"])]
+    /// Write the tape once more, into a new file, with its words made up and its audio silence: one that can be shown
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "accept", "wav"])]
     redact: Option<PathBuf>,
     /// Play the carrier's side against a running gateway, at the tape's own pace
     #[arg(long, value_name = "URL", conflicts_with_all = ["check", "accept", "wav", "redact"])]
@@ -44,7 +49,7 @@ pub(crate) enum ReplayError {
     Tape(PathBuf, #[source] TapeError),
     #[error("--wav and --redact want exactly one tape")]
     ManyTapes,
-    #[error("the tape would not be the same call without its words and audio")]
+    #[error("no redacted tape: it would not tell of the call that was")]
     Redact(#[source] Unfaithful),
     #[error("no random key for the words")]
     Random(#[from] getrandom::Error),
@@ -52,8 +57,8 @@ pub(crate) enum ReplayError {
     Wav(#[from] hound::Error),
     #[error("cannot print")]
     Print(#[from] io::Error),
-    #[error(transparent)]
-    Live(#[from] live::LiveError),
+    #[error("{}", .0.display())]
+    Live(PathBuf, #[source] live::LiveError),
     #[error("{failed} of {all} tapes failed the check")]
     Check { failed: usize, all: usize },
 }
@@ -70,6 +75,10 @@ struct Found {
 /// # Errors
 /// [`ReplayError`]: a tape cannot be read, or a check failed.
 pub(crate) async fn run(args: ReplayArgs) -> Result<(), ReplayError> {
+    replay_all(&args, &mut Screen::new(io::stdout())).await
+}
+
+async fn replay_all(args: &ReplayArgs, out: &mut impl Write) -> Result<(), ReplayError> {
     let mut all = Vec::new();
     for path in &args.paths {
         let found = find(path)?;
@@ -83,22 +92,53 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), ReplayError> {
     }
     let mut failed = 0;
     for found in &all {
-        let tape = read(&found.tape)?;
-        match (&args.live, &args.redact) {
-            (Some(url), _) => live::play(&tape, url).await?,
-            (None, Some(path)) => redact(&tape, path)?,
-            (None, None) if !replay(&args, found, &tape)? => failed += 1,
-            (None, None) => {}
+        let name = found.tape.display();
+        if all.len() > 1 && !args.check && !args.accept {
+            writeln!(out, "{name}:")?;
+        }
+        match one(args, found, out).await {
+            Ok(true) => {}
+            Ok(false) => failed += 1,
+            // Whoever checks a folder wants to know about all of it.
+            Err(error @ (ReplayError::Open(..) | ReplayError::Tape(..))) if args.check => {
+                failed += 1;
+                writeln!(out, "FAILED  {name}: {}", reasons(&error))?;
+            }
+            Err(error) => return Err(error),
         }
     }
     if failed == 0 { Ok(()) } else { Err(ReplayError::Check { failed, all: all.len() }) }
+}
+
+/// Replays one tape; whether it passed what was asked of it.
+async fn one(args: &ReplayArgs, found: &Found, out: &mut impl Write) -> Result<bool, ReplayError> {
+    let tape = read(&found.tape)?;
+    match (&args.live, &args.redact) {
+        (Some(url), _) => {
+            live::play(&tape, url, out).await.map_err(|error| ReplayError::Live(found.tape.clone(), error))?;
+        }
+        (None, Some(path)) => redact(&tape, path, out)?,
+        (None, None) => return replay(args, found, &tape, out),
+    }
+    Ok(true)
+}
+
+/// An error and all that caused it.
+fn reasons(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", reasons(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// Every tape at `path`: the file itself, the folder's `tape.jsonl`, or those in it and in its folders.
 fn find(path: &Path) -> Result<Vec<Found>, ReplayError> {
     let error = |error| ReplayError::Open(path.to_owned(), error);
     if !fs::metadata(path).map_err(error)?.is_dir() {
-        return Ok(vec![Found { tape: path.to_owned(), expected: path.with_extension("expected.jsonl") }]);
+        let is_of_a_folder = path.file_name().is_some_and(|name| name == "tape.jsonl");
+        let expected =
+            if is_of_a_folder { path.with_file_name("expected.jsonl") } else { path.with_extension("expected.jsonl") };
+        return Ok(vec![Found { tape: path.to_owned(), expected }]);
     }
     if path.join("tape.jsonl").exists() {
         return Ok(vec![Found { tape: path.join("tape.jsonl"), expected: path.join("expected.jsonl") }]);
@@ -123,33 +163,41 @@ fn read(path: &Path) -> Result<Tape, ReplayError> {
 }
 
 /// Writes the tape as one that can be shown. The key is forgotten, so that nobody can undo the words.
-fn redact(tape: &Tape, path: &Path) -> Result<(), ReplayError> {
+fn redact(tape: &Tape, path: &Path, out: &mut impl Write) -> Result<(), ReplayError> {
     let mut key = [0; 32];
     getrandom::fill(&mut key)?;
     let covered = redacted(tape, Text::Redact, Audio::Silence, key).map_err(ReplayError::Redact)?;
     let mut lines = Lines::default();
     lines.push_header(&covered.header);
     covered.entries.iter().for_each(|entry| lines.push_entry(entry));
-    fs::write(path, lines.take().0).map_err(|error| ReplayError::Open(path.to_owned(), error))?;
-    writeln!(io::stdout(), "{}: redacted, and sends what the call sent", path.display())?;
+    // Never over a file that is there: it may be the tape itself.
+    let written = OpenOptions::new().write(true).create_new(true).open(path);
+    written
+        .and_then(|mut file| file.write_all(&lines.take().0))
+        .map_err(|error| ReplayError::Open(path.to_owned(), error))?;
+    let of_what = match tape.end() {
+        Some(_) if tape.lost() == 0 => "the call sent",
+        Some(_) | None => "a replay of the tape sent: the tape itself does not tell of the whole call",
+    };
+    writeln!(out, "{}: redacted, and sends what {of_what}", path.display())?;
     Ok(())
 }
 
 /// Performs one tape; whether it passed what was asked of it.
-fn replay(args: &ReplayArgs, found: &Found, tape: &Tape) -> Result<bool, ReplayError> {
-    let mut out = io::stdout().lock();
+fn replay(args: &ReplayArgs, found: &Found, tape: &Tape, out: &mut impl Write) -> Result<bool, ReplayError> {
     let mut lines: Vec<Line> = Vec::new();
-    let mut told = Vec::new();
     let mut timeline = Timeline::default();
+    let (is_told, mut told) = (!args.check && !args.accept, Ok(()));
+    // Told step by step, so that a tape whose call panics shows how far it came.
     let session = perform(tape, |entry, sent| {
-        if !args.check && !args.accept {
-            told.extend(timeline.step(entry, sent));
+        if is_told && told.is_ok() {
+            told = timeline.step(entry, sent).iter().try_for_each(|line| writeln!(out, "{line}"));
         }
         lines.extend_from_slice(sent);
     });
+    told?;
     let last = tape.entries.last().map_or(trunkline::ids::CallTime::ZERO, |entry| entry.at);
-    told.extend(timeline.rest(last));
-    for line in &told {
+    if let Some(line) = timeline.rest(last) {
         writeln!(out, "{line}")?;
     }
     if let Some(path) = &args.wav {
@@ -195,14 +243,12 @@ fn check(
     got: &Expected,
     replayed: trunkline::tape::Digest,
 ) -> Result<Result<String, Failure>, ReplayError> {
-    let lost =
-        tape.entries.iter().filter_map(|entry| if let What::Lost(lines) = entry.what { Some(lines) } else { None });
-    let lost: u64 = lost.sum();
+    let lost = tape.lost();
     if lost > 0 {
         return Ok(Err(Failure::Lost(lost)));
     }
     let mut against = Vec::new();
-    if let Some(live) = tape.entries.iter().find_map(live_end) {
+    if let Some(&End { sent: live, .. }) = tape.end() {
         if live != replayed {
             return Ok(Err(Unfaithful { live, replayed }.into()));
         }
@@ -220,13 +266,6 @@ fn check(
         Err(error) => return Err(ReplayError::Open(found.expected.clone(), error)),
     }
     Ok(if against.is_empty() { Err(Failure::Nothing) } else { Ok(against.join("; ")) })
-}
-
-fn live_end(entry: &trunkline::tape::Entry) -> Option<trunkline::tape::Digest> {
-    match entry.what {
-        What::End(End { sent, .. }) => Some(sent),
-        What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) => None,
-    }
 }
 
 /// What a check of this tape cannot show.

@@ -1,5 +1,8 @@
 //! A replayed call as something to listen to.
 
+use std::fs::OpenOptions;
+use std::io::BufWriter;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -71,7 +74,9 @@ pub(super) fn write(tape: &Tape, lines: &[Line], path: &Path) -> Result<(), houn
         bits_per_sample: 16,
         sample_format: hound::SampleFormat::Int,
     };
-    let mut file = hound::WavWriter::create(path, spec)?;
+    // Somebody's voice: for the owner alone.
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = hound::WavWriter::new(BufWriter::new(file), spec)?;
     for n in 0..caller.samples.len().max(gateway.samples.len()) {
         file.write_sample(caller.samples.get(n).copied().unwrap_or_default())?;
         file.write_sample(gateway.samples.get(n).copied().unwrap_or_default())?;

@@ -1,17 +1,22 @@
 //! The tap at the inbox: each call's tape, written by one thread for all calls, off their path.
 //!
-//! A call puts lines into a buffer of its own and hands the buffer over once a second. The queue to the disk is bounded;
-//! when it is full, a call loses lines, never time, and the tape says how many.
+//! A call puts lines into a buffer of its own and hands the buffer over once a second. The queue to the disk is bounded, in
+//! buffers and in bytes; when it is full, a call loses lines, never time, and the tape says how many. How a tape begins and
+//! ends always gets through.
 
-use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+mod disk;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use disk::{Buffer, Disk, Job, Last};
 
 use super::Meter;
 use crate::audio::vad;
@@ -23,19 +28,12 @@ use crate::tape::{Audio, Digest, End, Entry, Header, Lines, Redactor, What};
 /// A buffer is handed over when it has so many bytes, or after [`HAND_OVER_EVERY`].
 const BUFFER_BYTES: usize = 16 * 1024;
 const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
-/// Buffers that may wait for the disk, over all calls: at most about 32 MiB.
+/// Buffers that may wait for the disk, over all calls: one second of two thousand of them.
 const BUFFERS_WAITING_MAX: usize = 2048;
-/// Calls of the same names whose tapes find a place beside one another.
-const SAME_NAME_MAX: u32 = 1_000;
+/// Shows that files can be made. Nobody else's, so that one which a kill left behind may be taken away.
+const PROBE: &str = ".trunkline-writable";
 /// Longest part of a carrier's name in a file name.
 const NAME_CHARS_MAX: usize = 64;
-
-/// What the thread is told.
-enum Job {
-    Open { tape: u64, path: PathBuf },
-    Lines { tape: u64, lines: Vec<u8> },
-    Close { tape: u64 },
-}
 
 /// A directory in which every call leaves its tape.
 #[derive(Debug)]
@@ -43,6 +41,8 @@ pub struct Shelf {
     directory: PathBuf,
     jobs: Mutex<(Option<SyncSender<Job>>, u64)>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Bytes that wait for the disk, over all calls.
+    queued: Arc<AtomicUsize>,
     meter: Arc<Meter>,
 }
 
@@ -54,18 +54,25 @@ impl Shelf {
     /// The directory cannot be made or written to, or there is no thread for it.
     pub fn open(directory: &Path, meter: Arc<Meter>) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let probe = directory.join(format!(".writable-{}", std::process::id()));
-        new_file(&probe)?;
-        std::fs::remove_file(&probe)?;
-        let (sender, jobs) = sync_channel(BUFFERS_WAITING_MAX);
-        let counted = meter.clone();
-        let writer = std::thread::Builder::new().name("tapes".to_owned()).spawn(move || write_all(&jobs, &counted))?;
-        Ok(Shelf {
+        probe(&directory.join(PROBE))?;
+        let (shelf, jobs) = Self::unattended(directory, meter, BUFFERS_WAITING_MAX);
+        let disk = Disk::new(shelf.meter.clone());
+        let writer = std::thread::Builder::new().name("tapes".to_owned()).spawn(move || disk.write_all(&jobs))?;
+        *shelf.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        Ok(shelf)
+    }
+
+    /// A shelf whose queue nobody empties yet.
+    fn unattended(directory: &Path, meter: Arc<Meter>, buffers_max: usize) -> (Self, Receiver<Job>) {
+        let (sender, jobs) = sync_channel(buffers_max);
+        let shelf = Shelf {
             directory: directory.to_owned(),
             jobs: Mutex::new((Some(sender), 0)),
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::default(),
+            queued: Arc::default(),
             meter,
-        })
+        };
+        (shelf, jobs)
     }
 
     /// Begins the tape of a call. `key` covers what is private; it must be random. `None` once the shelf is closed.
@@ -78,26 +85,36 @@ impl Shelf {
             (jobs.0.clone()?, jobs.1)
         };
         let path = self.directory.join(format!("{}-{}", file_name(call.as_str()), file_name(stream.as_str())));
-        if jobs.try_send(Job::Open { tape, path }).is_err() {
+        let mut first = Lines::default();
+        first.push_header(&header);
+        let last = Arc::<OnceLock<Last>>::default();
+        let open = Buffer::fitting(&self.queued, first.take().0).map(|header| Job::Open {
+            tape,
+            path,
+            header,
+            last: last.clone(),
+        });
+        if open.is_none_or(|open| jobs.try_send(open).is_err()) {
             self.meter.tape_broken();
             return None;
         }
-        let mut tap = Tap {
+        Some(Tap {
             jobs,
             tape,
             redactor,
             audio: header.audio,
             lines: Lines::default(),
+            buffers: 0,
             lost: 0,
             handed_over_at: CallTime::ZERO,
             now: CallTime::ZERO,
             digest: Digest::default(),
             end: None,
             withdrawn: Vec::new(),
+            last,
+            queued: self.queued.clone(),
             meter: self.meter.clone(),
-        };
-        tap.lines.push_header(&header);
-        Some(tap)
+        })
     }
 
     /// Waits until every tape that has ended is on the disk. Blocks: not for a task. Later calls leave no tape.
@@ -116,22 +133,15 @@ fn file_name(name: &str) -> String {
     name.chars().take(NAME_CHARS_MAX).map(plain).collect()
 }
 
-/// A new file `{path}.jsonl`, with a number if a carrier gave the same names to several calls.
-fn new_tape(path: &Path) -> io::Result<File> {
-    let mut number = 1;
-    loop {
-        let end = if number == 1 { ".jsonl".to_owned() } else { format!("-{number}.jsonl") };
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        match new_file(Path::new(&name)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < SAME_NAME_MAX => number += 1,
-            made => return made,
-        }
+/// Makes a file and takes it away again. A gateway that shares the directory may do the same at the same time.
+fn probe(path: &Path) -> io::Result<()> {
+    // One that was left behind may be another user's.
+    let _ = std::fs::remove_file(path);
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
-}
-
-fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// One call's end of its tape. Dropped, it hands over what it holds, so that a call that panicked leaves its last input.
@@ -141,13 +151,18 @@ pub struct Tap {
     redactor: Redactor,
     audio: Audio,
     lines: Lines,
-    /// Lines that the disk had no room for, and that the tape does not tell of yet.
+    /// Buffers that are on their way to the disk, or there.
+    buffers: u64,
+    /// Lines that the disk had no room for, and that the tape does not tell of yet; if any, the first line that waits does.
     lost: u64,
     handed_over_at: CallTime,
     now: CallTime,
     digest: Digest,
     end: Option<EndReason>,
     withdrawn: Vec<(u64, u64)>,
+    /// Where the tape's end is left for the disk, which need not be told of it.
+    last: Arc<OnceLock<Last>>,
+    queued: Arc<AtomicUsize>,
     meter: Arc<Meter>,
 }
 
@@ -190,20 +205,25 @@ impl Tap {
     fn hand_over(&mut self) {
         self.handed_over_at = self.now;
         let (lines, count) = self.lines.take();
-        if lines.is_empty() || self.send(Job::Lines { tape: self.tape, lines }) {
-            self.lost = 0;
+        if lines.is_empty() {
             return;
         }
-        self.lost += count;
-        self.meter.tape_lines_lost(count);
-        self.lines.push_entry(&Entry { at: self.now, what: What::Lost(self.lost) });
+        let job = Buffer::fitting(&self.queued, lines).map(|lines| Job::Lines { tape: self.tape, lines });
+        if job.is_some_and(|job| self.jobs.try_send(job).is_ok()) {
+            self.buffers += 1;
+            self.lost = 0;
+        } else {
+            self.lose(count);
+        }
     }
 
-    /// Whether there was room.
-    fn send(&self, job: Job) -> bool {
-        match self.jobs.try_send(job) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+    /// Tells of lines that there was no room for. One of them may be the line that told so before.
+    fn lose(&mut self, count: u64) {
+        let lines = count - u64::from(self.lost > 0);
+        self.lost += lines;
+        self.meter.tape_lines_lost(lines);
+        if self.lost > 0 {
+            self.lines.push_entry(&Entry { at: self.now, what: What::Lost(self.lost) });
         }
     }
 }
@@ -211,35 +231,20 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         let end = End { reason: self.end, sent: self.digest, withdrawn: std::mem::take(&mut self.withdrawn) };
-        self.lines.push_entry(&Entry { at: self.now, what: What::End(end) });
-        self.hand_over();
-        self.send(Job::Close { tape: self.tape });
+        let end = Entry { at: self.now, what: What::End(end) };
+        self.lines.push_entry(&end);
+        let (lines, count) = self.lines.take();
+        let lines = Buffer::fitting(&self.queued, lines).unwrap_or_else(|| {
+            // However many calls end before a disk that hangs, no more than two lines of each have to wait.
+            self.lose(count - 1);
+            self.lines.push_entry(&end);
+            Buffer::forced(&self.queued, self.lines.take().0)
+        });
+        let _ = self.last.set(Last { after: self.buffers, lines });
+        // Only so that it is written at once: without this word the thread finds it by itself.
+        let _ = self.jobs.try_send(Job::Ended { tape: self.tape });
     }
 }
 
-/// The thread: writes until every sender is gone.
-fn write_all(jobs: &Receiver<Job>, meter: &Meter) {
-    let mut files: BTreeMap<u64, File> = BTreeMap::new();
-    while let Ok(job) = jobs.recv() {
-        match job {
-            Job::Open { tape, path } => match new_tape(&path) {
-                Ok(file) => drop(files.insert(tape, file)),
-                Err(error) => failed(meter, &error),
-            },
-            Job::Lines { tape, lines } => {
-                let written = files.get_mut(&tape).map(|file| file.write_all(&lines));
-                if let Some(Err(error)) = written {
-                    // A tape with a hole that it does not tell of would be worse than a short one.
-                    files.remove(&tape);
-                    failed(meter, &error);
-                }
-            }
-            Job::Close { tape } => drop(files.remove(&tape)),
-        }
-    }
-}
-
-fn failed(meter: &Meter, error: &io::Error) {
-    meter.tape_broken();
-    tracing::warn!(%error, "a tape cannot be written any further");
-}
+#[cfg(test)]
+mod tests;

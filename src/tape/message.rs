@@ -1,0 +1,195 @@
+//! Redaction of a message, field by field.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::redact::Redactor;
+use super::{Audio, Text};
+use crate::audio::Encoding;
+use crate::dialect::Port;
+
+/// What the protocol writes into a field is a short word. Anything longer, or of several words, may be somebody's.
+const PLAIN_BYTES_MAX: usize = 32;
+
+/// A carrier's message that carries audio and nothing private but the stream's name. Nearly all messages are such, and
+/// need no full parse.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "of most fields, it is enough that there are no others")]
+struct CarrierMedia<'a> {
+    event: &'a str,
+    #[serde(default)]
+    sequence_number: Option<&'a str>,
+    stream_sid: &'a str,
+    media: CarrierAudio<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as above")]
+struct CarrierAudio<'a> {
+    #[serde(default)]
+    track: Option<&'a str>,
+    #[serde(default)]
+    chunk: Option<&'a str>,
+    #[serde(default)]
+    timestamp: Option<&'a str>,
+    payload: &'a str,
+}
+
+/// The same of a voice.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as above")]
+struct VoiceChunk<'a> {
+    r#type: &'a str,
+    context_id: &'a str,
+    data: &'a str,
+    #[serde(default)]
+    done: bool,
+    #[serde(default)]
+    status_code: u16,
+    #[serde(default)]
+    step_time: f64,
+}
+
+/// What is done with a value, by the name that it stands under.
+enum Treatment {
+    Keep,
+    Name,
+    Context,
+    Digit,
+    Cover,
+}
+
+fn treatment(key: &str) -> Treatment {
+    match key {
+        "event" | "protocol" | "version" | "track" | "tracks" | "encoding" | "sampleRate" | "channels"
+        | "sequenceNumber" | "chunk" | "timestamp" | "type" | "done" | "flush_done" | "flush_id" | "status_code"
+        | "step_time" | "start" | "end" | "error_code" => Treatment::Keep,
+        "streamSid" | "callSid" | "accountSid" | "request_id" => Treatment::Name,
+        "context_id" => Treatment::Context,
+        "digit" => Treatment::Digit,
+        _ => Treatment::Cover,
+    }
+}
+
+impl Redactor {
+    /// A peer's message as it goes onto the tape. `is_heard` says that it means audio to the call, written in `silence`'s way.
+    pub(super) fn message(&self, port: Port, text: String, is_heard: bool, silence: Encoding) -> String {
+        if is_heard
+            && self.audio == Audio::Keep
+            && let Some(covered) = self.audio_message(port, &text)
+        {
+            return covered;
+        }
+        let Ok(mut message) = serde_json::from_str(&text) else { return "x".repeat(text.len()) };
+        // Only where audio belongs is anything taken for audio: under the same name elsewhere stands somebody's text.
+        let place = place_of_audio(port, &message);
+        let audio = place.and_then(|place| message.pointer_mut(place)).map(Value::take);
+        self.value("", &mut message);
+        if let (Some(audio), Some(slot)) = (audio, place.and_then(|place| message.pointer_mut(place))) {
+            *slot = self.sound(audio, silence);
+        }
+        serde_json::to_string(&message).unwrap_or_default()
+    }
+
+    /// The fast way: only the stream's name is replaced, where it stands.
+    fn audio_message(&self, port: Port, text: &str) -> Option<String> {
+        let (name, covered) = self.stream.as_ref()?;
+        let is_ours = match port {
+            Port::Carrier => {
+                let message = serde_json::from_str::<CarrierMedia<'_>>(text).ok()?;
+                let CarrierAudio { track, chunk, timestamp, .. } = message.media;
+                let kept = [message.sequence_number, track, chunk, timestamp];
+                message.stream_sid == name && kept.into_iter().flatten().all(is_plain)
+            }
+            Port::Voice { .. } => {
+                serde_json::from_str::<VoiceChunk<'_>>(text).ok()?.context_id.starts_with(name.as_str())
+            }
+            Port::Agent => false,
+        };
+        // A short name could stand elsewhere as well; then the slow way is the right one.
+        let quoted = format!("\"{name}");
+        let (head, tail) = text.split_once(&quoted).filter(|_| is_ours)?;
+        (!tail.contains(&quoted)).then(|| format!("{head}\"{covered}{tail}"))
+    }
+
+    /// What stands in place of audio.
+    fn sound(&self, audio: Value, silence: Encoding) -> Value {
+        let Value::String(text) = audio else { return Value::Null };
+        match (STANDARD.decode(&text), self.audio) {
+            (Ok(_), Audio::Keep) => text.into(),
+            (Ok(bytes), Audio::Silence) => STANDARD.encode(vec![silence.silence(); bytes.len()]).into(),
+            (Err(_), Audio::Keep | Audio::Silence) => "x".repeat(text.len()).into(),
+        }
+    }
+
+    fn value(&self, key: &str, value: &mut Value) {
+        if self.text == Text::Keep {
+            return;
+        }
+        match value {
+            // Whatever the operator calls them, parameters are private, and so are the names that he chose.
+            Value::Object(fields) if key == "customParameters" => {
+                let covered = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                    self.value(key, &mut value);
+                    (self.pseudonyms.text(&name), value)
+                });
+                *fields = covered.collect();
+            }
+            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.value(key, value)),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.value(key, value)),
+            Value::String(text) => *text = self.string(key, text),
+            Value::Number(number) => match treatment(key) {
+                Treatment::Keep => {}
+                Treatment::Name | Treatment::Context | Treatment::Digit | Treatment::Cover => {
+                    *value = self.pseudonyms.text(&number.to_string()).parse::<u64>().map_or(0.into(), Value::from);
+                }
+            },
+            Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    fn string(&self, key: &str, text: &str) -> String {
+        match treatment(key) {
+            Treatment::Keep if is_plain(text) => text.to_owned(),
+            Treatment::Keep => self.pseudonyms.text(text),
+            Treatment::Name => self.pseudonyms.name(text),
+            Treatment::Context => self.context(text),
+            // No call behaves differently by which key it is, and made-up keys would still tell which ones are alike: a
+            // code of four keys has few patterns.
+            Treatment::Digit if text.len() == 1 => "0".to_owned(),
+            Treatment::Cover | Treatment::Digit => self.mark_or_text(key, text),
+        }
+    }
+
+    /// Our own marks are counters; any other name is somebody's text.
+    fn mark_or_text(&self, key: &str, text: &str) -> String {
+        let is_ours = key == "name" && text.strip_prefix('m').is_some_and(|rest| rest.parse::<u64>().is_ok());
+        if is_ours { text.to_owned() } else { self.pseudonyms.text(text) }
+    }
+
+    /// A context is named after its stream; what follows is a counter.
+    fn context(&self, name: &str) -> String {
+        let ours =
+            self.stream.as_ref().and_then(|(stream, covered)| Some((name.strip_prefix(stream.as_str())?, covered)));
+        ours.map_or_else(|| self.pseudonyms.text(name), |(rest, covered)| format!("{covered}{rest}"))
+    }
+}
+
+/// Where a message has audio, if it is one of those that have any.
+fn place_of_audio(port: Port, message: &Value) -> Option<&'static str> {
+    let is = |key: &str, kind: &str| message.get(key).and_then(Value::as_str) == Some(kind);
+    match port {
+        Port::Carrier => is("event", "media").then_some("/media/payload"),
+        Port::Voice { .. } => is("type", "chunk").then_some("/data"),
+        Port::Agent => None,
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    text.len() <= PLAIN_BYTES_MAX && !text.contains(char::is_whitespace)
+}
