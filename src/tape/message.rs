@@ -157,7 +157,7 @@ impl Redactor {
         match treatment(key) {
             Treatment::Keep if is_plain(text) => text.to_owned(),
             Treatment::Keep => self.pseudonyms.text(text),
-            Treatment::Name => self.pseudonyms.name(text),
+            Treatment::Name => self.name(text),
             Treatment::Context => self.context(text),
             // No call behaves differently by which key it is, and made-up keys would still tell which ones are alike: a
             // code of four keys has few patterns.
@@ -170,6 +170,12 @@ impl Redactor {
     fn mark_or_text(&self, key: &str, text: &str) -> String {
         let is_ours = key == "name" && text.strip_prefix('m').is_some_and(|rest| rest.parse::<u64>().is_ok());
         if is_ours { text.to_owned() } else { self.pseudonyms.text(text) }
+    }
+
+    /// Nearly always the stream's, which is made up once.
+    fn name(&self, name: &str) -> String {
+        let ours = self.stream.as_ref().filter(|(stream, _)| stream == name);
+        ours.map_or_else(|| self.pseudonyms.name(name), |(_, covered)| covered.clone())
     }
 
     /// A context is named after its stream; what follows is a counter.

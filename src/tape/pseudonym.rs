@@ -12,6 +12,8 @@
 //!
 //! In a short text that may be enough to guess a word. A redacted tape is fit for people who are trusted with that.
 
+use std::collections::BTreeSet;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -21,6 +23,8 @@ const LETTERS: usize = 26;
 const DIGITS: usize = 10;
 /// Letters of other scripts change places within aligned blocks of this many code points.
 const BLOCK: u32 = 64;
+/// Length of the core's longest abbreviation; most letters of most words come later.
+const ABBREVIATION_BYTES_MAX: usize = 6;
 /// The beginning of a name that says what it names, such as `MZ` and `CA` at Twilio.
 const NAME_PREFIX: usize = 2;
 
@@ -76,11 +80,11 @@ impl Pseudonyms {
     fn letter(&self, before: &str, c: char) -> char {
         let lower = c.to_ascii_lowercase();
         // An abbreviation decides where a sentence ends: the real ones stay, and no other word becomes one.
-        let stays = |letter: char| continues_abbreviation(before, letter);
-        if stays(lower) {
+        let staying = abbreviating(before);
+        if staying.contains(&lower) {
             return c;
         }
-        let free: Vec<char> = ('a'..='z').filter(|letter| !stays(*letter)).collect();
+        let free: Vec<char> = ('a'..='z').filter(|letter| !staying.contains(letter)).collect();
         let place = free.iter().position(|letter| *letter == lower).unwrap_or_default();
         let other = self.permuted(b'a', before, free.len().min(LETTERS), place);
         let covered = free.get(other).copied().unwrap_or(lower);
@@ -127,10 +131,13 @@ impl Pseudonyms {
     }
 }
 
-/// Whether `before` and then `letter` begin one of the core's abbreviations, or a part of one with stops in it.
-fn continues_abbreviation(before: &str, letter: char) -> bool {
+/// The letters with which `before` begins one of the core's abbreviations, or a part of one with stops in it.
+fn abbreviating(before: &str) -> BTreeSet<char> {
+    if before.len() >= ABBREVIATION_BYTES_MAX {
+        return BTreeSet::new();
+    }
     let parts = ABBREVIATIONS.iter().flat_map(|whole| whole.split('.'));
-    parts.into_iter().any(|part| part.strip_prefix(before).is_some_and(|rest| rest.starts_with(letter)))
+    parts.filter_map(|part| part.strip_prefix(before)?.chars().next()).collect()
 }
 
 /// Whether two characters are the same to everything that looks at text: length in UTF-8, kind, case.
@@ -165,6 +172,11 @@ mod tests {
 
     fn pseudonyms() -> Pseudonyms {
         Pseudonyms::new([7; 32])
+    }
+
+    #[test]
+    fn no_abbreviation_is_longer_than_is_looked_for() {
+        assert_eq!(ABBREVIATIONS.iter().map(|whole| whole.len()).max(), Some(ABBREVIATION_BYTES_MAX));
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl Lines {
 
     /// Takes what waits, and says how many lines it has.
     pub fn take(&mut self) -> (Vec<u8>, u64) {
-        let Lines { bytes, count, .. } = std::mem::take(self);
+        // As much will come again, and is not to be copied from one small buffer to the next until it fits.
+        let next = Lines { bytes: Vec::with_capacity(self.bytes.len()), ..Lines::default() };
+        let Lines { bytes, count, .. } = std::mem::replace(self, next);
         (bytes, count)
     }
 

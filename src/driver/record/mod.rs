@@ -26,7 +26,7 @@ use crate::ids::{CallSid, CallTime, StreamSid};
 use crate::tape::{Audio, Digest, End, Entry, Header, Lines, Redactor, What};
 
 /// A buffer is handed over when it has so many bytes, or after [`HAND_OVER_EVERY`].
-const BUFFER_BYTES: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 32 * 1024;
 const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 /// Buffers that may wait for the disk, over all calls: one second of two thousand of them.
 const BUFFERS_WAITING_MAX: usize = 2048;
