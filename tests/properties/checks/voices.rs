@@ -81,10 +81,9 @@ pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdi
 
 /// A link that fails is not dialled again and again without a pause.
 pub(crate) fn no_link_is_dialled_like_mad(evidence: &Evidence<'_>) -> Verdict {
+    /// More dials than this of one voice within [`SPAN`] are mad.
+    const DIALS_MAX: usize = 8;
     const SPAN: Duration = Duration::from_secs(5);
-    /// More series of tries than this of one voice within [`SPAN`] are mad; each turn that finds it spent begins one.
-    const SERIES_MAX: usize = 3;
-    let dials_max = SERIES_MAX * evidence.trace.settings.limits.tries as usize;
     if evidence.trace.truth.is_none() {
         return Ok(());
     }
@@ -94,8 +93,8 @@ pub(crate) fn no_link_is_dialled_like_mad(evidence: &Evidence<'_>) -> Verdict {
             dials.entry(*voice).or_default().push(now);
         }
     }
-    let many = dials.values().flat_map(|dials| dials.windows(dials_max + 1));
-    let many = many.into_iter().find(|dials| dials[dials_max].since(dials[0]) < SPAN);
+    let many = dials.values().flat_map(|dials| dials.windows(DIALS_MAX + 1));
+    let many = many.into_iter().find(|dials| dials[DIALS_MAX].since(dials[0]) < SPAN);
     ensure(many.is_none(), || format!("dialled like mad: {many:?}"))
 }
 

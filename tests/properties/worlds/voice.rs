@@ -64,8 +64,6 @@ pub(super) struct Voice {
     up: bool,
     half_dead: bool,
     generation: u32,
-    /// Until then every dial is refused.
-    outage_until: CallTime,
     scripts: Vec<Script>,
     items: BTreeMap<(CallTime, u64), (u32, Item)>,
     count: u64,
@@ -93,7 +91,6 @@ impl Voice {
             up: false,
             half_dead: false,
             generation: 0,
-            outage_until: CallTime::ZERO,
             scripts: Vec::new(),
             items: BTreeMap::new(),
             count: 0,
@@ -185,14 +182,7 @@ impl Voice {
 
     fn dial(&mut self, now: CallTime, dice: &mut Dice) {
         self.generation += 1;
-        if now < self.outage_until {
-            let item = TtsEvent::Down { voice: self.index, fault: fault(FaultKind::Busy) };
-            self.later(now + Duration::from_millis(20), item);
-        } else if dice.below(1_000) < self.manner.faults * 2 {
-            if dice.below(4) == 0 {
-                // Not one call is refused but every one, and at once.
-                self.outage_until = now + Duration::from_secs(8);
-            }
+        if dice.below(1_000) < self.manner.faults * 2 {
             let kind = if dice.below(12) == 0 { FaultKind::Fatal } else { FaultKind::Busy };
             let voice = self.index;
             self.later(now + Duration::from_millis(dice.below(1_500)), TtsEvent::Down { voice, fault: fault(kind) });
