@@ -34,7 +34,6 @@ pub(crate) fn header(
     interruptible: Interruptible,
     detector: vad::Settings,
     seed: u64,
-    conversation: Conversation::default(),
 ) -> Header {
     let local = Voice {
         name: Cow::Borrowed("local"),
