@@ -170,6 +170,7 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             min_speech_ms: millis(config.barge_in.min_speech),
             threshold: narrow(config.barge_in.threshold),
             silence_ms: millis(config.barge_in.silence),
+            pause_ms: None,
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
         seed: 0,

@@ -117,7 +117,7 @@ fn settings() -> Settings {
         on_failure: OnFailure::Continue,
         playout: Playout::default(),
         interruptible: Interruptible::Any,
-        detector: vad::Settings { min_speech_ms: 100, threshold: 0.5, silence_ms: 500 },
+        detector: vad::Settings { min_speech_ms: 100, threshold: 0.5, silence_ms: 500, pause_ms: None },
         limits: Limits::default(),
         seed: 1,
         conversation: Conversation::default(),

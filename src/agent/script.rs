@@ -28,7 +28,7 @@ pub async fn run(script: Script, port: CallPort, mut reports: mpsc::Receiver<Age
             AgentReport::Started => Some(&script.greeting),
             AgentReport::CallerSpeech(vad::Change::Stopped) => lines.next(),
             AgentReport::Digit(digit) => script.digits.get(&digit),
-            AgentReport::CallerSpeech(vad::Change::Started)
+            AgentReport::CallerSpeech(vad::Change::Started | vad::Change::Paused | vad::Change::Resumed)
             | AgentReport::TurnStarted { .. }
             | AgentReport::FirstAudio { .. }
             | AgentReport::Heard { .. }

@@ -44,6 +44,19 @@ impl Call {
         }
     }
 
+    /// A vendor heard the caller start, before or without our own detector.
+    pub(super) fn on_vendor_speech(&mut self, now: CallTime) {
+        if !self.is_caller_speaking {
+            self.interrupt(now, Cause::Speech);
+        }
+    }
+
+    /// Whether input of the caller that may not interrupt what is heard now is kept from the agent as well.
+    pub(super) fn is_input_swallowed(&self, cause: Cause) -> bool {
+        let is_uninterruptible = self.turns.front().is_some_and(|turn| !turn.interruptible.allows(cause));
+        is_uninterruptible && !self.settings.conversation.reported_during_speech.allows(cause)
+    }
+
     /// A later turn opens: one before it that gives way to later ones is cut off, or dropped unheard.
     pub(super) fn preempt(&mut self, now: CallTime) {
         let Some(turn) = self.turns.pop_back_if(|turn| turn.preemptible) else { return };

@@ -307,14 +307,31 @@ pub enum FaultKind {
 pub enum SpeechEvent {
     /// The caller started to speak.
     Started,
+    /// The caller pauses, which may be the end.
+    Paused,
+    /// The caller goes on after a pause.
+    Resumed,
     /// The caller stopped.
     Stopped,
+}
+
+impl From<SpeechEvent> for vad::Change {
+    fn from(event: SpeechEvent) -> Self {
+        match event {
+            SpeechEvent::Started => vad::Change::Started,
+            SpeechEvent::Paused => vad::Change::Paused,
+            SpeechEvent::Resumed => vad::Change::Resumed,
+            SpeechEvent::Stopped => vad::Change::Stopped,
+        }
+    }
 }
 
 impl From<vad::Change> for SpeechEvent {
     fn from(change: vad::Change) -> Self {
         match change {
             vad::Change::Started => SpeechEvent::Started,
+            vad::Change::Paused => SpeechEvent::Paused,
+            vad::Change::Resumed => SpeechEvent::Resumed,
             vad::Change::Stopped => SpeechEvent::Stopped,
         }
     }

@@ -12,6 +12,7 @@ mod contexts;
 pub mod event;
 mod heard;
 mod hearing;
+mod lifetime;
 mod links;
 mod marks;
 mod pacing;
@@ -34,7 +35,8 @@ use std::time::Duration;
 
 use action::{Action, AgentReport, CarrierCommand, Cause, EndReason, TtsCommand};
 use answer::Asked;
-use event::{CarrierEvent, Delivery, Event, SpeechEvent, Start, TtsEvent};
+use bytes::Bytes;
+use event::{CarrierEvent, Delivery, Event, Start, TtsEvent};
 use links::{Link, Need};
 use marks::{Echo, Ledger};
 use pacing::Pacing;
@@ -65,6 +67,8 @@ pub struct Call {
     /// What exists from the start of a two-way stream on.
     line: Option<Line>,
     detector: Option<vad::Detector>,
+    /// As the detector last said.
+    is_caller_speaking: bool,
     /// Live turns in the order in which they are heard.
     turns: VecDeque<Turn>,
     turns_seen: u64,
@@ -76,6 +80,14 @@ pub struct Call {
     patient_until: CallTime,
     /// The next deadline but for frames, as the last `handle` left it: it is asked for twice for each event.
     decision: Option<(CallTime, Timer)>,
+    /// Who writes down what the caller says.
+    hearing: Option<hearing::Hearing>,
+    /// When the stream began.
+    began: Option<CallTime>,
+    /// How often the caller was asked because nobody said anything.
+    idle_asked: usize,
+    /// Since when nobody has said anything, and nothing is owed.
+    idle_since: Option<CallTime>,
     /// How later turns are spoken unless their text says otherwise.
     delivery: Arc<Delivery>,
     /// The caller waits for an answer to this.
@@ -137,6 +149,7 @@ impl Call {
             links,
             line: None,
             detector: None,
+            is_caller_speaking: false,
             turns: VecDeque::new(),
             turns_seen: 0,
             over: Over::default(),
@@ -144,6 +157,10 @@ impl Call {
             owed_silence: None,
             patient_until: CallTime::ZERO,
             decision: None,
+            hearing: None,
+            began: None,
+            idle_asked: 0,
+            idle_since: None,
             delivery: Arc::default(),
             answer: None,
             malformed: 0,
@@ -164,8 +181,7 @@ impl Call {
             Event::Agent(event) => self.on_agent(now, event),
             Event::Tts(event) => self.on_tts(now, event),
             Event::Hearing { link, event } => self.on_hearing(now, link, event),
-            Event::Speech(SpeechEvent::Started) => self.on_speech(now, vad::Change::Started),
-            Event::Speech(SpeechEvent::Stopped) => self.on_speech(now, vad::Change::Stopped),
+            Event::Speech(speech) => self.on_speech(now, speech.into()),
             Event::Wake => {}
             Event::Drain => self.report(AgentReport::Draining),
         }
@@ -181,6 +197,7 @@ impl Call {
         self.close_turns(now);
         self.release(now, Duration::ZERO);
         self.watch_silence(now);
+        self.watch_idleness(now);
     }
 
     /// The next thing to do, in order. Drain it to `None` after every `handle`.
@@ -206,7 +223,7 @@ impl Call {
     fn on_carrier(&mut self, now: CallTime, event: CarrierEvent) {
         match event {
             CarrierEvent::Started(start) => self.on_started(now, &start),
-            CarrierEvent::Media(audio) => self.on_media(now, &audio),
+            CarrierEvent::Media(audio) => self.on_media(now, audio),
             CarrierEvent::Mark(mark) => {
                 let Some(line) = &mut self.line else { return };
                 let (echo, settled) = line.ledger.on_echo(now, mark);
@@ -218,7 +235,10 @@ impl Call {
                 self.report_heard(now);
             }
             CarrierEvent::Digit(digit) => {
-                self.report(AgentReport::Digit(digit));
+                self.stir();
+                if !self.is_input_swallowed(Cause::Dtmf) {
+                    self.report(AgentReport::Digit(digit));
+                }
                 self.interrupt(now, Cause::Dtmf);
             }
             CarrierEvent::Stopped => self.finish(now, EndReason::CarrierStopped),
@@ -238,6 +258,7 @@ impl Call {
             self.stats.garbage += 1;
             return;
         }
+        self.began = Some(now);
         self.detector = Some(vad::Detector::new(start.inbound, self.settings.detector));
         let playout = self.settings.playout;
         self.line = start.outbound.map(|format| Line {
@@ -254,13 +275,15 @@ impl Call {
             // Before there is any text, so that the first word does not wait for a handshake.
             self.dial(now, 0);
         }
+        self.start_hearing(now, start.inbound);
     }
 
-    fn on_media(&mut self, now: CallTime, audio: &[u8]) {
+    fn on_media(&mut self, now: CallTime, audio: Bytes) {
         self.stats.frames_in += 1;
-        if let Some(change) = self.detector.as_mut().and_then(|detector| detector.push(audio)) {
+        if let Some(change) = self.detector.as_mut().and_then(|detector| detector.push(&audio)) {
             self.on_speech(now, change);
         }
+        self.hear(now, &audio);
         let Some(line) = self.line.as_ref().filter(|line| line.has_metronome) else { return };
         let ahead = line.pacing.look_ahead();
         self.release(now, ahead);
@@ -274,8 +297,18 @@ impl Call {
     fn on_speech(&mut self, now: CallTime, change: vad::Change) {
         self.report(AgentReport::CallerSpeech(change));
         match change {
-            vad::Change::Started => self.interrupt(now, Cause::Speech),
-            vad::Change::Stopped => {}
+            vad::Change::Started => {
+                self.is_caller_speaking = true;
+                self.stir();
+                self.interrupt(now, Cause::Speech);
+                self.on_caller_started(now);
+            }
+            vad::Change::Paused => self.on_caller_paused(now),
+            vad::Change::Resumed => self.on_caller_resumed(),
+            vad::Change::Stopped => {
+                self.is_caller_speaking = false;
+                self.on_caller_stopped(now);
+            }
         }
     }
 

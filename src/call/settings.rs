@@ -61,8 +61,9 @@ pub struct Hearing {
     pub joins: Joins,
     /// Who decides that the caller has finished.
     pub turn_end: TurnEnd,
-    /// Silence of the caller after which an answer may be prepared; `None`: not before the end.
-    pub eager: Option<Duration>,
+    /// Tell the agent when the caller has probably finished, so that an answer can be prepared. Where our own silence
+    /// decides, that is after the detector's pause.
+    pub eager: bool,
     /// Report what is known of an utterance before it is over.
     pub partials: bool,
     /// A link is replaced before it is so old; `None`: never.

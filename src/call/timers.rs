@@ -31,6 +31,12 @@ pub enum Timer {
     OpenTurn(TurnId),
     /// The caller has heard silence for too long.
     Silence,
+    /// Something is due on a link of hearing, or last words are waited for no longer.
+    Hearing,
+    /// Nobody has said anything for too long.
+    Idle,
+    /// The call has lasted as long as it may.
+    Longest,
 }
 
 /// Deadlines that one `handle` settles at most. Each settled deadline moves, so this is never reached; it is there so
@@ -110,6 +116,10 @@ impl Call {
             offer(link.due(), Timer::Redial(voice));
         }
         offer(self.owed_silence.map(|since| (since + limits.silence).max(self.patient_until)), Timer::Silence);
+        offer(self.hearing.as_ref().and_then(super::hearing::Hearing::due), Timer::Hearing);
+        if let Some((at, timer)) = self.lifetime_due() {
+            offer(Some(at), timer);
+        }
         next
     }
 
@@ -142,6 +152,9 @@ impl Call {
                 self.give_text(now);
             }
             Timer::Silence => self.on_silence(now),
+            Timer::Hearing => self.on_hearing_due(now),
+            Timer::Idle => self.on_idle(now),
+            Timer::Longest => self.on_longest(now),
         }
         self.watch_silence(now);
     }

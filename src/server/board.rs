@@ -200,7 +200,9 @@ impl Board {
                 What::SpeechFailed { turn: *turn, reason: fault.reason.clone() }
             }
             AgentReport::Digit(digit) => What::Digit { digit: *digit },
-            AgentReport::CallerSpeech(change) => What::CallerSpeech { speaking: *change == vad::Change::Started },
+            AgentReport::CallerSpeech(vad::Change::Started) => What::CallerSpeech { speaking: true },
+            AgentReport::CallerSpeech(vad::Change::Stopped) => What::CallerSpeech { speaking: false },
+            AgentReport::CallerSpeech(vad::Change::Paused | vad::Change::Resumed) => return None,
             AgentReport::Flow { turn, flow } => {
                 if let Some(view) = self.turn_mut(*turn) {
                     view.is_held = *flow == Flow::Held;
