@@ -59,7 +59,11 @@ impl Call {
 
     /// A later turn opens: one before it that gives way to later ones is cut off, or dropped unheard.
     pub(super) fn preempt(&mut self, now: CallTime) {
-        let Some(turn) = self.turns.pop_back_if(|turn| turn.preemptible) else { return };
+        let Some(turn) =
+            self.turns.back().is_some_and(|turn| turn.preemptible).then(|| self.turns.pop_back()).flatten()
+        else {
+            return;
+        };
         let dropped = [turn];
         let begun = dropped.iter().any(|turn| turn.begun);
         let heard = if begun { self.clear(now, &dropped) } else { self.drop_lines(&dropped) };
