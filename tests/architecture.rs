@@ -75,6 +75,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
         &["ids", "audio", "voice"],
         &[
             "base64",
+            "bytes",
             "form_urlencoded",
             "futures_util",
             "getrandom",
@@ -95,6 +96,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_rustls",
             "tokio_tungstenite",
             "tokio_util",
+            // The script of the emulated language model is a file.
+            "toml",
             "tracing",
             "webpki_roots",
         ],

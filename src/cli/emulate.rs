@@ -1,5 +1,7 @@
 //! `trunkline emulate`: servers that stand in for vendors.
 
+mod llm;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +23,8 @@ pub(crate) struct EmulateArgs {
 enum Service {
     /// Cartesia's text-to-speech WebSocket, with faults on request.
     Cartesia(CartesiaArgs),
+    /// A language model's server (OpenAI's chat completions) that answers by a script, with faults on request.
+    Llm(llm::LlmArgs),
     /// The least that a media-stream server can do, as a yardstick for loads: it reads frames and writes one made before.
     Floor(FloorArgs),
 }
@@ -83,6 +87,9 @@ pub(crate) enum EmulateError {
     /// The server did not start.
     #[error("the emulator did not start")]
     Start(#[from] ServerError),
+    /// The language model's server did not start.
+    #[error("the emulator did not start")]
+    Llm(#[from] llm::LlmError),
     /// The floor could not listen.
     #[error("cannot listen")]
     Floor(#[source] std::io::Error),
@@ -96,6 +103,13 @@ pub(crate) async fn run(args: EmulateArgs, shutdown: CancellationToken) -> Resul
     match args.service {
         Service::Cartesia(args) => {
             let server = Server::bind(args.listen, settings(&args)).await?;
+            let mut out = std::io::stdout();
+            writeln!(out, "{}", server.url())?;
+            out.flush()?;
+            server.run(shutdown).await;
+        }
+        Service::Llm(args) => {
+            let server = llm::bind(&args).await?;
             let mut out = std::io::stdout();
             writeln!(out, "{}", server.url())?;
             out.flush()?;
