@@ -12,6 +12,7 @@ mod node;
 mod promises;
 mod say;
 pub mod twilio;
+pub mod web;
 mod webhook;
 
 use axum::Router;
