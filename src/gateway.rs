@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
-use crate::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice};
+use crate::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice,
+};
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, DiallerError, Meter, Shelf};
@@ -203,6 +205,7 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
         seed: 0,
+        conversation: Conversation::default(),
     }
 }
 

@@ -4,10 +4,14 @@
 //! Production, replay and simulation drive the same four methods.
 
 pub mod action;
+mod agent;
+mod answer;
 mod barge_in;
+mod clips;
 mod contexts;
 pub mod event;
 mod heard;
+mod hearing;
 mod links;
 mod marks;
 mod pacing;
@@ -25,10 +29,12 @@ mod turn;
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use action::{Action, AgentReport, CarrierCommand, Cause, EndReason, TtsCommand};
-use event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start, TtsEvent};
+use answer::Asked;
+use event::{CarrierEvent, Delivery, Event, SpeechEvent, Start, TtsEvent};
 use links::{Link, Need};
 use marks::{Echo, Ledger};
 use pacing::Pacing;
@@ -70,6 +76,16 @@ pub struct Call {
     patient_until: CallTime,
     /// The next deadline but for frames, as the last `handle` left it: it is asked for twice for each event.
     decision: Option<(CallTime, Timer)>,
+    /// How later turns are spoken unless their text says otherwise.
+    delivery: Arc<Delivery>,
+    /// The caller waits for an answer to this.
+    answer: Option<Asked>,
+    /// Messages of the agent in a row that made no sense.
+    malformed: u32,
+    /// Turns in which the gateway itself spoke.
+    announced: u32,
+    /// The call ends so once what is being said was heard.
+    closing: Option<EndReason>,
     end: Option<EndReason>,
 }
 
@@ -128,6 +144,11 @@ impl Call {
             owed_silence: None,
             patient_until: CallTime::ZERO,
             decision: None,
+            delivery: Arc::default(),
+            answer: None,
+            malformed: 0,
+            announced: 0,
+            closing: None,
             end: None,
         }
     }
@@ -142,6 +163,7 @@ impl Call {
             Event::Carrier(event) => self.on_carrier(now, event),
             Event::Agent(event) => self.on_agent(now, event),
             Event::Tts(event) => self.on_tts(now, event),
+            Event::Hearing { link, event } => self.on_hearing(now, link, event),
             Event::Speech(SpeechEvent::Started) => self.on_speech(now, vad::Change::Started),
             Event::Speech(SpeechEvent::Stopped) => self.on_speech(now, vad::Change::Stopped),
             Event::Wake => {}
@@ -257,14 +279,6 @@ impl Call {
         }
     }
 
-    fn on_agent(&mut self, now: CallTime, event: AgentEvent) {
-        match event {
-            AgentEvent::Say(say) => self.on_say(now, say),
-            AgentEvent::Clear => self.interrupt(now, Cause::Request),
-            AgentEvent::HangUp => self.finish(now, EndReason::HungUp),
-        }
-    }
-
     fn on_tts(&mut self, now: CallTime, event: TtsEvent) {
         match event {
             TtsEvent::Up { voice } => self.on_link_up(now, voice),
@@ -287,8 +301,10 @@ impl Call {
     /// Ends the call: what was heard is frozen, every turn is reported.
     fn finish(&mut self, now: CallTime, reason: EndReason) {
         let heard = self.cut_epoch(now).heard;
+        let mut queued = false;
         while let Some(turn) = self.turns.pop_front() {
-            self.report_dropped(&turn, heard, Cause::CallEnded);
+            self.report_dropped(&turn, heard, Cause::CallEnded, queued);
+            queued = true;
         }
         self.end = Some(reason);
         self.report(AgentReport::Ended(reason));

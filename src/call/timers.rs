@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::contexts::Overdue;
+use super::event::{Fault, FaultKind};
 use super::links::State;
 use super::{Call, TtsCommand};
 use crate::ids::{CallTime, ContextId, TurnId};
@@ -146,6 +147,11 @@ impl Call {
     }
 
     fn on_overdue(&mut self, now: CallTime, id: ContextId) {
+        if self.is_clip(id) {
+            let reason = "the clip did not come in time".to_owned();
+            self.fail_clip(now, id, Fault { kind: FaultKind::Retryable, reason });
+            return;
+        }
         match self.live_context(id).map(|context| context.overdue()) {
             Some(Overdue::Over) => self.complete(now, id),
             Some(Overdue::Stalled) => self.on_stalled(now, id),

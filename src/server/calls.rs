@@ -207,6 +207,8 @@ pub(super) async fn run<R, W>(
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
+        hearing: None,
+        app: None,
         meter: node.meter().clone(),
         first,
         tape,

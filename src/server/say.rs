@@ -83,7 +83,8 @@ async fn say_json(live: &LiveCall, request: Request) -> Result<TurnId, ApiError>
     };
     let (turn, last) = (turn_of(live, turn)?, last.unwrap_or(true));
     let is_speech = text.chars().any(char::is_alphanumeric);
-    live.tell(Say { turn, text, last, flush: flush.unwrap_or(false), interruptible, delivery }).await?;
+    live.tell(Say { turn, text, last, flush: flush.unwrap_or(false), interruptible, delivery, preemptible: None })
+        .await?;
     // The turn may have been dropped while the text was under way. One without a sound is heard as soon as it is said.
     match live.turn(turn) {
         Some(view) if view.outcome == Outcome::Interrupted || (is_speech && view.outcome != Outcome::Live) => {
@@ -151,7 +152,7 @@ impl OpenTurn<'_> {
 
     fn piece(&self, text: String, last: bool) -> Say {
         let (interruptible, delivery) = (self.order.interruptible, self.order.delivery.clone());
-        Say { turn: self.turn, text, last, flush: false, interruptible, delivery }
+        Say { turn: self.turn, text, last, flush: false, interruptible, delivery, preemptible: None }
     }
 }
 
