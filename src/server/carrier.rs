@@ -136,6 +136,11 @@ impl Control {
 }
 
 impl Node {
+    /// A live call of this node, by its name in the API.
+    pub fn control(&self, id: &str) -> Option<Control> {
+        Some(self.calls().get(id).filter(|live| !live.is_over())?.control(self))
+    }
+
     /// The carrier's API.
     pub(super) fn rest(&self) -> Result<&Rest, ControlError> {
         self.settings().rest.as_ref().ok_or(ControlError::NoCredentials)

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::api::{ApiError, find};
+use super::api::ApiError;
 use super::carrier::Control;
 use super::fields::Fields;
 use super::node::Node;
@@ -97,7 +97,7 @@ pub(super) async fn digits(
 }
 
 fn control(node: &Node, id: &str) -> Result<Control, ApiError> {
-    Ok(find(node, id)?.control(node))
+    node.control(id).ok_or(ApiError::NoCall)
 }
 
 fn instructions(body: &mut Fields) -> Result<Option<Instructions>, ApiError> {

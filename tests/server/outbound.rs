@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use trunkline::server::ControlError;
+use trunkline::server::twilio::address::{Address, Digits};
+use trunkline::server::twilio::rest::Updated;
 
 use crate::support::carrier::{ACCOUNT, Carrier, PUBLIC_URL, Reply, ask, elements, elements_of, stream};
 use crate::support::gateway::Gateway;
@@ -317,6 +320,27 @@ async fn without_credentials_the_answer_says_what_is_missing() {
     let gateway = Gateway::signed(PUBLIC_URL, "twilio.account_sid = \"AC1\"").await;
     let answer = place(&gateway, json!({ "to": TO })).await;
     assert_eq!((answer.status, &answer.json()["field"]), (422, &json!("from")), "{answer:?}");
+}
+
+/// What an agent's tools have in hand.
+#[tokio::test]
+async fn an_agent_can_hang_up_without_credentials_and_is_told_what_it_cannot_do() {
+    let gateway = Gateway::signed(PUBLIC_URL, "twilio.parameters = { lane = \"7\" }").await;
+    let (mut phone, _) =
+        stream(&gateway, "CA1", &ask(&gateway, &format!("{PUBLIC_URL}/twilio/voice"), "CA1").await).await;
+    let control = gateway.node.control("CA1").unwrap();
+    assert_eq!((control.call().as_str(), control.has_credentials()), ("CA1", false));
+    assert_eq!((control.facts().to.as_str(), control.facts().caller_name.as_str()), (TO, ""));
+    let parameters: Vec<(&str, &str)> = control.parameters().iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    assert_eq!(parameters, [("lane", "7")], "neither the token nor what is ours");
+    let refused = control.transfer(&Address::parse(TO).unwrap()).await;
+    assert!(matches!(refused, Err(ControlError::NoCredentials)), "{refused:?}");
+    let refused = control.send_digits(&Digits::parse("1").unwrap()).await;
+    assert!(matches!(refused, Err(ControlError::NoCredentials)), "{refused:?}");
+    assert_eq!(control.hang_up().await.unwrap(), Updated::Done);
+    assert_eq!(phone.end().await, Some(1000));
+    gateway.is_gone("CA1").await;
+    assert!(gateway.node.control("CA1").is_none());
 }
 
 #[tokio::test]

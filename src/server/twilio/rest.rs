@@ -169,7 +169,7 @@ impl Rest {
     /// A client; nothing is asked yet.
     ///
     /// # Errors
-    /// [`WebError`].
+    /// [`RestSetupError`].
     pub fn new(settings: Settings) -> Result<Self, RestSetupError> {
         let mut calls_url = Url::parse(&settings.api_url.http_url("")).map_err(|_| RestSetupError::Url)?;
         calls_url.path_segments_mut().map_err(|()| RestSetupError::Url)?.pop_if_empty().extend([
