@@ -49,6 +49,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
         &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent"],
         &[
             "axum",
+            // Waits between tries of a request to the carrier's API.
+            "backon",
             "base64",
             "form_urlencoded",
             "futures_util",
@@ -57,6 +59,9 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "hyper",
             "hyper_util",
             "quick_xml",
+            // What we ask over HTTP: the carrier's API, and an app after its session; rustls and the authorities with it.
+            "reqwest",
+            "rustls",
             "serde",
             "serde_json",
             "sha1",
@@ -68,6 +73,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_tungstenite",
             "tokio_util",
             "tracing",
+            "webpki_roots",
         ],
     ),
     (
