@@ -249,6 +249,25 @@ pub const KEYS: &[Key] = &[
     ),
     key("barge_in.threshold", Kind::Number(0.0, 1.0), Some("0.65"), "probability above which a frame counts as speech"),
     key("barge_in.silence_ms", Kind::Integer(20, 10_000), Some("700"), "silence that ends the caller's speech, in ms"),
+    key(
+        "call.idle_s",
+        Kind::Integer(1, 3_600),
+        None,
+        "seconds of silence on both sides after which the caller is asked; absent: never",
+    ),
+    key(
+        "call.idle_lines",
+        Kind::Texts,
+        Some(r#"["Are you still there?"]"#),
+        "what the caller is asked, one line each time; after the last, the next such silence ends the call",
+    ),
+    key("call.max_s", Kind::Integer(1, 86_400), None, "seconds that a call may last; absent: for ever"),
+    key(
+        "call.goodbye",
+        Kind::Text(Blank::Allowed),
+        Some("Thank you for calling. Goodbye."),
+        "said when a call ends for either reason; empty: nothing",
+    ),
     key("agent.kind", Kind::Choice(&["script", "api"]), Some("script"), "who decides what is said"),
     key(
         "agent.script.greeting",
@@ -332,6 +351,7 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "speech.cartesia",
         "playout",
         "barge_in",
+        "call",
         "agent",
         "agent.script",
         "tape",

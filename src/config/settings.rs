@@ -27,6 +27,8 @@ pub struct Config {
     pub playout: Playout,
     /// What interrupts speech.
     pub barge_in: BargeIn,
+    /// What happens when nobody speaks, and how long a call may last.
+    pub call: Call,
     /// Who decides what is said.
     pub agent: Agent,
     /// What is recorded.
@@ -231,6 +233,22 @@ pub enum BargeInPolicy {
     None,
 }
 
+/// `[call]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Silence on both sides after which the caller is asked, 1 s to an hour; absent: never.
+    #[serde(rename = "idle_s", default, deserialize_with = "maybe_seconds")]
+    pub idle: Option<Duration>,
+    /// What the caller is asked, one line each time.
+    pub idle_lines: Vec<String>,
+    /// How long a call may last, up to a day; absent: for ever.
+    #[serde(rename = "max_s", default, deserialize_with = "maybe_seconds")]
+    pub longest: Option<Duration>,
+    /// Said when a call ends for either reason.
+    pub goodbye: String,
+}
+
 /// `[agent]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -370,6 +388,10 @@ fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<
 
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
