@@ -95,6 +95,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_rustls",
             "tokio_tungstenite",
             "tokio_util",
+            // The script of the emulated recogniser.
+            "toml",
             "tracing",
             "webpki_roots",
         ],

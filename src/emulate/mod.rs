@@ -6,3 +6,4 @@
 pub mod carrier;
 pub mod cartesia;
 pub mod floor;
+pub mod stt;
