@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
-use crate::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice};
+use crate::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice,
+};
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, DiallerError, Meter, Shelf};
+use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
 use crate::server::twilio::token::{RandomError, random_bytes};
 use crate::server::{AgentSettings, Node, Settings, Speaker, Tapes, Trust};
@@ -32,6 +35,9 @@ pub enum GatewayError {
     /// Calls cannot be recorded.
     #[error("tape.dir: {} cannot be written to", .0.display())]
     Tapes(PathBuf, #[source] std::io::Error),
+    /// The carrier's API cannot be asked.
+    #[error("twilio.api_url")]
+    Rest(#[from] RestSetupError),
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
@@ -42,9 +48,17 @@ pub enum GatewayError {
 /// # Errors
 /// [`GatewayError`].
 pub fn node(config: &Config) -> Result<Node, GatewayError> {
+    settings(config).map(Node::new)
+}
+
+/// What that node is made of, for those who change something about it first.
+///
+/// # Errors
+/// [`GatewayError`].
+pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
     let (voices, speakers) = voices(config)?;
     let meter = Arc::<Meter>::default();
-    let settings = Settings {
+    Ok(Settings {
         public_url: config.server.public_url.clone(),
         trust: trust(config),
         token_key: match &config.server.token_key {
@@ -55,6 +69,9 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
         drain: config.server.drain,
         busy_redirect_url: config.server.busy_redirect_url.clone(),
         after_url: config.twilio.after_url.clone(),
+        after_app: None,
+        rest: rest(&config.twilio)?,
+        from: config.twilio.from.clone(),
         parameters: config.twilio.parameters.clone(),
         call: call_settings(config, voices),
         speakers,
@@ -62,8 +79,25 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
         show_text: config.log.show_text,
         tapes: tapes(&config.tape, &meter)?,
         meter,
+    })
+}
+
+/// The carrier's API, if there are an account and something to prove it with. An API key can be taken back by itself, so it
+/// goes before the auth token.
+fn rest(config: &config::Twilio) -> Result<Option<Rest>, GatewayError> {
+    let Some(account_sid) = &config.account_sid else { return Ok(None) };
+    let (user, secret) = match (&config.api_key_sid, &config.api_key_secret, &config.auth_token) {
+        (Some(sid), Some(secret), _) => (sid, secret),
+        (_, _, Some(auth_token)) => (account_sid, auth_token),
+        (_, _, None) => return Ok(None),
     };
-    Ok(Node::new(settings))
+    let settings = rest::Settings {
+        api_url: config.api_url.clone(),
+        account_sid: account_sid.clone(),
+        user: user.clone(),
+        secret: secret.expose().to_owned(),
+    };
+    Ok(Some(Rest::new(settings)?))
 }
 
 fn tapes(config: &config::Tape, meter: &Arc<Meter>) -> Result<Option<Tapes>, GatewayError> {
@@ -168,9 +202,11 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             min_speech_ms: millis(config.barge_in.min_speech),
             threshold: narrow(config.barge_in.threshold),
             silence_ms: millis(config.barge_in.silence),
+            pause_ms: None,
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
         seed: 0,
+        conversation: Conversation::default(),
     }
 }
 

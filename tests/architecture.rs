@@ -49,6 +49,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
         &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent"],
         &[
             "axum",
+            // Waits between tries of a request to the carrier's API.
+            "backon",
             "base64",
             "form_urlencoded",
             "futures_util",
@@ -57,6 +59,9 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "hyper",
             "hyper_util",
             "quick_xml",
+            // What we ask over HTTP: the carrier's API, and an app after its session; rustls and the authorities with it.
+            "reqwest",
+            "rustls",
             "serde",
             "serde_json",
             "sha1",
@@ -68,6 +73,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_tungstenite",
             "tokio_util",
             "tracing",
+            "webpki_roots",
         ],
     ),
     (
@@ -75,6 +81,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
         &["ids", "audio", "voice"],
         &[
             "base64",
+            "bytes",
             "form_urlencoded",
             "futures_util",
             "getrandom",
@@ -95,7 +102,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_rustls",
             "tokio_tungstenite",
             "tokio_util",
-            // The script of the emulated recogniser.
+            // The scripts of the emulated recogniser and of the emulated language model are files.
             "toml",
             "tracing",
             "webpki_roots",

@@ -1,5 +1,8 @@
 //! `trunkline emulate`: servers that stand in for vendors.
 
+mod llm;
+mod stt;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +12,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 use trunkline::emulate::cartesia::{self, ApiKey, Fault, Server, ServerError, Settings, TlsSettings};
 use trunkline::emulate::floor::Floor;
-use trunkline::emulate::stt;
 
 /// What to emulate.
 #[derive(Debug, Args)]
@@ -22,6 +24,8 @@ pub(crate) struct EmulateArgs {
 enum Service {
     /// Cartesia's text-to-speech WebSocket, with faults on request.
     Cartesia(CartesiaArgs),
+    /// A language model's server (OpenAI's chat completions) that answers by a script, with faults on request.
+    Llm(llm::LlmArgs),
     /// Scripted recognition of speech behind the WebSockets of Cartesia, Deepgram and Gradium, with faults on request.
     ///
     /// This does not recognise speech. It knows some clips and what is said in them, compares the audio that comes with
@@ -31,7 +35,7 @@ enum Service {
     /// Paths: /stt/turns/websocket and /stt/websocket (Cartesia Ink), /v1/listen and /v2/listen (Deepgram, Flux),
     /// /api/speech/asr (Gradium). Audio: mu-law or 16-bit PCM at 8000 Hz.
     #[command(verbatim_doc_comment)]
-    Stt(SttArgs),
+    Stt(stt::SttArgs),
     /// The least that a media-stream server can do, as a yardstick for loads: it reads frames and writes one made before.
     Floor(FloorArgs),
 }
@@ -41,31 +45,6 @@ struct FloorArgs {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8089")]
     listen: SocketAddr,
-}
-
-#[derive(Debug, Args)]
-struct SttArgs {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:9100")]
-    listen: SocketAddr,
-    /// TOML file of the clips that are known and what is said in them; see fixtures/audio/transcripts.toml.
-    #[arg(long, value_name = "FILE")]
-    script: Option<PathBuf>,
-    /// Switch a fault on, see --help for the list.
-    #[arg(long = "fault", value_name = "NAME[=AMOUNT][:TIMES]", long_help = stt::fault_help())]
-    faults: Vec<stt::Fault>,
-    /// Milliseconds of audio from the end of a word to when it is known, up to 60000; Gradium's clients set their own.
-    #[arg(long, default_value_t = 200)]
-    latency_ms: u64,
-    /// Milliseconds of silence after which a turn is over without any doubt, 100 to 10000; thresholds divide them.
-    #[arg(long, default_value_t = 1_000)]
-    certainty_ms: u64,
-    /// The last word of an interim transcript is wrong until the next one comes.
-    #[arg(long)]
-    waver: bool,
-    /// The only API key that is accepted; without it any is, but not none.
-    #[arg(long, value_name = "KEY")]
-    api_key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -119,12 +98,12 @@ pub(crate) enum EmulateError {
     /// The server did not start.
     #[error("the emulator did not start")]
     Start(#[from] ServerError),
+    /// The language model's server did not start.
+    #[error("the emulator did not start")]
+    Llm(#[from] llm::LlmError),
     /// The recogniser did not start.
     #[error("the emulator did not start")]
-    Stt(#[from] stt::ServerError),
-    /// The recogniser's script cannot be used.
-    #[error("the script cannot be used")]
-    Script(#[from] stt::ScriptError),
+    Stt(#[from] stt::SttError),
     /// The floor could not listen.
     #[error("cannot listen")]
     Floor(#[source] std::io::Error),
@@ -143,8 +122,15 @@ pub(crate) async fn run(args: EmulateArgs, shutdown: CancellationToken) -> Resul
             out.flush()?;
             server.run(shutdown).await;
         }
+        Service::Llm(args) => {
+            let server = llm::bind(&args).await?;
+            let mut out = std::io::stdout();
+            writeln!(out, "{}", server.url())?;
+            out.flush()?;
+            server.run(shutdown).await;
+        }
         Service::Stt(args) => {
-            let server = stt::Server::bind(args.listen, stt_settings(&args)?).await?;
+            let server = stt::bind(&args).await?;
             writeln!(std::io::stderr(), "{}", stt::NOTICE)?;
             let mut out = std::io::stdout();
             writeln!(out, "{}", server.url())?;
@@ -179,17 +165,6 @@ fn settings(args: &CartesiaArgs) -> Settings {
     }
 }
 
-fn stt_settings(args: &SttArgs) -> Result<stt::Settings, stt::ScriptError> {
-    Ok(stt::Settings {
-        script: args.script.as_deref().map(stt::Script::load).transpose()?,
-        api_key: args.api_key.as_ref().map(stt::ApiKey::new),
-        latency: Duration::from_millis(args.latency_ms),
-        certainty: Duration::from_millis(args.certainty_ms),
-        wavers: args.waver,
-        faults: args.faults.clone(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,25 +197,6 @@ mod tests {
         assert_eq!(settings.tls.unwrap().names, ["localhost"]);
         assert_eq!(settings.voices.unwrap(), ["a"]);
         assert_eq!(settings.api_key, Some(ApiKey::new("0001")));
-    }
-
-    #[test]
-    fn the_recogniser_has_its_own_flags_and_says_what_it_is() {
-        let parsed = |line: &str| {
-            let program = Program::try_parse_from(format!("emulate stt {line}").split_whitespace());
-            let Service::Stt(args) = program.map_err(|error| error.to_string())?.emulate.service else { panic!() };
-            stt_settings(&args).map_err(|error| error.to_string())
-        };
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/audio/transcripts.toml");
-        let settings =
-            parsed(&format!("--script {script} --waver --latency-ms 50 --certainty-ms 700 --fault drop=800:1"))
-                .unwrap();
-        assert_eq!(settings.script, Some(stt::Script::built_in().unwrap()));
-        assert_eq!((settings.latency, settings.certainty), (Duration::from_millis(50), Duration::from_millis(700)));
-        assert!(settings.wavers && settings.faults == ["drop=800:1".parse().unwrap()]);
-        assert!(parsed("--script /nonexistent.toml").unwrap_err().starts_with("cannot read the script"));
-        assert!(parsed("--fault drops").unwrap_err().contains("no fault is called"));
-        assert!(parsed("--help").unwrap_err().contains("does not recognise speech"));
     }
 
     #[test]

@@ -49,6 +49,8 @@ fn trust_triggers(config: &Config, given: &Given<'_>) -> impl Iterator<Item = &'
         ("server.public_url", config.server.public_url.is_some()),
         ("twilio.auth_token", config.twilio.auth_token.is_some()),
         ("twilio.shared_keys", !config.twilio.shared_keys.is_empty()),
+        // Whoever may place calls with it can spend the account's money.
+        ("twilio.api_key_secret", config.twilio.api_key_secret.is_some()),
     ];
     let set = set.map(|(key, is_set)| (key, is_set || given.is_faulty(key)));
     set.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key)
@@ -62,7 +64,28 @@ pub(super) fn problems(config: &Config, given: &Given<'_>) -> Vec<Problem> {
         Trust::Signed => problems.extend(signed(config, given)),
         Trust::Insecure => {}
     }
+    problems.extend(account(config, given));
     problems.extend(speech(config, given));
+    problems
+}
+
+/// What requests to the carrier's API are made with.
+fn account(config: &Config, given: &Given<'_>) -> Vec<Problem> {
+    let twilio = &config.twilio;
+    let key = [
+        ("twilio.api_key_sid", twilio.api_key_sid.is_some()),
+        ("twilio.api_key_secret", twilio.api_key_secret.is_some()),
+        ("twilio.account_sid", twilio.account_sid.is_some()),
+    ];
+    let mut problems = Vec::new();
+    let set = key.into_iter().take(2).find(|(path, is_set)| *is_set || given.is_faulty(path));
+    if let Some((because, _)) = set {
+        for (path, _) in key.into_iter().filter(|(path, is_set)| !is_set && !given.is_faulty(path)) {
+            let fix = keys::find(path).and_then(|key| key.alias).unwrap_or_default();
+            let fault = format!("is missing, although {because} is set: one does nothing without the other");
+            problems.push(Fault::new(fault, format!("set it, for example by {fix}")).at("configuration", path));
+        }
+    }
     problems
 }
 
@@ -151,6 +174,10 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
             let fix = format!("write at least {SECRET_CHARS_MIN} random characters");
             warn(key, "is short enough to be guessed", &fix);
         }
+    }
+    let api_url = &config.twilio.api_url;
+    if config.twilio.account_sid.is_some() && api_url.transport() == Transport::Plain && !api_url.is_loopback() {
+        warn("twilio.api_url", "sends credentials and numbers unencrypted over a network", "use https");
     }
     let plain = read::websocket_host(&config.speech.cartesia.url)
         .is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback());

@@ -40,6 +40,8 @@ pub enum Kind {
     HttpUrl,
     /// A `wss` or `ws` URL.
     WebSocketUrl,
+    /// A telephone number in E.164, a SIP address or a client's name.
+    Caller,
     /// A list of texts.
     Texts,
     /// A table of names and texts.
@@ -118,7 +120,15 @@ pub const KEYS: &[Key] = &[
         None,
         "where calls are sent while this server drains; without it they hear busy",
     ),
-    key("twilio.account_sid", TEXT, None, "account id"),
+    alias(
+        "TWILIO_ACCOUNT_SID",
+        key(
+            "twilio.account_sid",
+            TEXT,
+            None,
+            "account id; with it calls can be placed, transferred and ended at Twilio",
+        ),
+    ),
     alias(
         "TWILIO_AUTH_TOKEN",
         key(
@@ -128,6 +138,26 @@ pub const KEYS: &[Key] = &[
             "auth token, which checks HMAC-SHA1 signatures; setting it turns trust on",
         ),
     ),
+    alias(
+        "TWILIO_API_KEY",
+        key(
+            "twilio.api_key_sid",
+            TEXT,
+            None,
+            "id of an API key, used for requests to Twilio in place of the auth token",
+        ),
+    ),
+    alias(
+        "TWILIO_API_SECRET",
+        key("twilio.api_key_secret", Kind::Secret, None, "secret of that API key; setting it turns trust on"),
+    ),
+    key(
+        "twilio.api_url",
+        Kind::PublicUrl,
+        Some("https://api.twilio.com"),
+        "where the REST API is: a regional host, or a compatible server",
+    ),
+    key("twilio.from", Kind::Caller, None, "who calls, in outbound calls that do not say"),
     key(
         "twilio.shared_keys",
         Kind::Table(Entries::Secrets),

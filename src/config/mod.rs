@@ -161,6 +161,7 @@ fn in_short(kind: Kind, value: &ValueKind) -> String {
     const CHARS_MAX: usize = 60;
     match (kind, value) {
         (Kind::Secret, _) => "[redacted]".to_owned(),
+        (Kind::Caller, _) => "given".to_owned(),
         (Kind::Buffering, ValueKind::Table(table)) => {
             table.iter().map(|(name, value)| format!("{{ {name} = {} }}", value.kind)).collect()
         }

@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::secret::Secret;
+use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
 
 /// Everything that can be configured. Made by [`load`](super::load) only, which has checked it.
@@ -19,7 +20,6 @@ pub struct Config {
     /// The HTTP side.
     pub server: Server,
     /// The carrier's account.
-    #[serde(default)]
     pub twilio: Twilio,
     /// Who speaks.
     pub speech: Speech,
@@ -74,18 +74,30 @@ pub struct Server {
 }
 
 /// `[twilio]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Twilio {
     /// Account id.
     pub account_sid: Option<String>,
     /// Checks HMAC-SHA1 signatures.
     pub auth_token: Option<Secret>,
+    /// Id of an API key for requests to the REST API; together with its secret or not at all.
+    pub api_key_sid: Option<String>,
+    /// Secret of that key.
+    pub api_key_secret: Option<Secret>,
+    /// Where the REST API is.
+    #[serde(deserialize_with = "parsed_one")]
+    pub api_url: PublicUrl,
+    /// Who calls, in outbound calls: a number, a SIP address or a client's name.
+    #[serde(default, deserialize_with = "parsed")]
+    pub from: Option<Address>,
     /// Check HMAC-SHA256 signatures: key id to secret.
+    #[serde(default)]
     pub shared_keys: BTreeMap<String, Secret>,
     /// Where Twilio asks what to do after the stream.
     pub after_url: Option<String>,
     /// Parameters handed through to the stream.
+    #[serde(default)]
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -350,6 +362,10 @@ impl<'de> Deserialize<'de> for Buffering {
 fn parsed<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<Option<T>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| text.parse().map_err(|_| D::Error::custom("not in the form that was checked"))).transpose()
+}
+
+fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<T, D::Error> {
+    parsed(deserializer)?.ok_or_else(|| D::Error::custom("missing"))
 }
 
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

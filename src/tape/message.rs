@@ -109,7 +109,7 @@ impl Redactor {
             Port::Voice { .. } => {
                 serde_json::from_str::<VoiceChunk<'_>>(text).ok()?.context_id.starts_with(name.as_str())
             }
-            Port::Agent => false,
+            Port::Hearing { .. } | Port::App | Port::Agent => false,
         };
         // A short name could stand elsewhere as well; then the slow way is the right one.
         let quoted = format!("\"{name}");
@@ -192,7 +192,7 @@ fn place_of_audio(port: Port, message: &Value) -> Option<&'static str> {
     match port {
         Port::Carrier => is("event", "media").then_some("/media/payload"),
         Port::Voice { .. } => is("type", "chunk").then_some("/data"),
-        Port::Agent => None,
+        Port::Hearing { .. } | Port::App | Port::Agent => None,
     }
 }
 

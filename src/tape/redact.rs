@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::pseudonym::{Pseudonyms, Word};
 use super::{Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
-use crate::call::event::{AgentEvent, CarrierEvent, Event, FaultKind, TtsEvent, VoiceIndex};
+use crate::call::event::{AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, TtsEvent, VoiceIndex};
 use crate::dialect::{Body, Input, Port, Refusal, fault_of_close};
 use crate::ids::{StreamSid, TurnId};
 
@@ -49,6 +49,11 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         if is_covered {
             header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
+            let lifetime = &mut header.settings.conversation.lifetime;
+            lifetime.goodbye = self.pseudonyms.text(&lifetime.goodbye);
+            for line in &mut lifetime.idle_lines {
+                *line = self.pseudonyms.text(line);
+            }
         }
         for voice in &mut header.voices {
             let Voice::Cartesia { stream, settings } = voice else { continue };
@@ -76,7 +81,12 @@ impl Redactor {
         }
         let What::Input(Input { port, body }) = what else { return what };
         let is_heard = matches!(event, Event::Carrier(CarrierEvent::Media(_)) | Event::Tts(TtsEvent::Audio { .. }));
-        let is_garbage = matches!(event, Event::Carrier(CarrierEvent::Garbage) | Event::Tts(TtsEvent::Garbage));
+        let is_garbage = matches!(
+            event,
+            Event::Carrier(CarrierEvent::Garbage)
+                | Event::Tts(TtsEvent::Garbage)
+                | Event::Hearing { event: HearingEvent::Garbage, .. }
+        );
         // Nobody knows what nonsense holds, and it has to stay nonsense: with its audio replaced, it might not.
         let body = if is_garbage { garbage(body) } else { self.body(port, body, is_heard) };
         What::Input(Input { port, body })
@@ -86,7 +96,7 @@ impl Redactor {
         let silence = match port {
             Port::Carrier => self.inbound,
             Port::Voice { voice, .. } => self.encoding(voice),
-            Port::Agent => Encoding::Mulaw,
+            Port::Hearing { .. } | Port::App | Port::Agent => Encoding::Mulaw,
         };
         let is_covered = self.text == Text::Redact;
         match body {
@@ -95,6 +105,7 @@ impl Redactor {
                 say.text = self.piece(say.turn, &say.text, say.last);
                 Body::Agent(AgentEvent::Say(say))
             }
+            Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
                 // The core hears of a limit, if the reason spoke of one, and of nothing else.
@@ -114,6 +125,30 @@ impl Redactor {
             | Body::Closed { .. }
             | Body::Stuck
             | Body::Agent(_) => body,
+        }
+    }
+
+    /// What an agent wants, without the words in it.
+    fn wish(&self, event: AgentEvent) -> AgentEvent {
+        match event {
+            AgentEvent::Play(mut play) => {
+                play.clip = match play.clip {
+                    Clip::Recording(url) => Clip::Recording(self.pseudonyms.text(&url)),
+                    Clip::Tones(digits) => Clip::Tones("0".repeat(digits.len())),
+                };
+                AgentEvent::Play(play)
+            }
+            AgentEvent::End { handoff } => {
+                AgentEvent::End { handoff: handoff.map(|handoff| self.pseudonyms.text(&handoff)) }
+            }
+            AgentEvent::Malformed(reason) => AgentEvent::Malformed("x".repeat(reason.len())),
+            AgentEvent::Lost(fault) => AgentEvent::Lost(Fault { reason: "redacted".to_owned(), ..fault }),
+            AgentEvent::Say(_)
+            | AgentEvent::Clear
+            | AgentEvent::Language { .. }
+            | AgentEvent::HangUp
+            | AgentEvent::Up { .. }
+            | AgentEvent::Ignored => event,
         }
     }
 

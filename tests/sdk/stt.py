@@ -1,6 +1,6 @@
 """Drives a running `trunkline emulate stt` with the vendors' own Python SDKs.
 
-    python tests/sdk/stt.py ws://127.0.0.1:9100
+    python tests/sdk/stt.py ws://127.0.0.1:9200
 
 Each SDK streams a recorded caller of fixtures/audio in pieces of 20 ms, faster than real time, and what it understands is
 compared with what is said in the clip. The server must know its built-in script. If it was started with `--api-key`, the

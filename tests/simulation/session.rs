@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use trunkline::audio::{Encoding, vad};
-use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
 use trunkline::dialect::cartesia;
 pub(crate) use trunkline::dialect::{Body, Input, Port, Refusal};
 use trunkline::ids::StreamSid;
@@ -79,6 +79,7 @@ pub(crate) fn header(
             detector,
             limits: Limits::default(),
             seed,
+            conversation: Conversation::default(),
         },
         carrier: Carrier::Twilio,
         voices: language.into_iter().chain([tape::Voice::Local]).collect(),

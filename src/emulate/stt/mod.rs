@@ -35,10 +35,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::emulate::fault::Kind as _;
 use fault::Faults;
 use recogniser::Library;
 
-pub use fault::{Fault, FaultError, FaultKind, help as fault_help};
+pub use fault::{Fault, FaultKind, help as fault_help};
 pub use journal::{CONNECTIONS_KEPT, ConnectionRecord, Counts, ENTRIES_MAX, End, Journal, Kind, Sent};
 pub use recogniser::{Found, RECOGNISER};
 pub use script::{ClipFault, Script, ScriptClip, ScriptError, ScriptWord};
@@ -147,6 +148,9 @@ impl Shared {
         }
         if !(Duration::from_millis(100)..=Duration::from_secs(10)).contains(&settings.certainty) {
             return Err(ServerError::Setting { name: "certainty" });
+        }
+        if let Some(fault) = settings.faults.iter().find(|fault| !fault::is_possible(fault)) {
+            return Err(ServerError::Setting { name: fault.kind.name() });
         }
         let script = match settings.script.take() {
             Some(script) => script,

@@ -13,7 +13,7 @@ use carrier::Carrier;
 use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::action::{Action, AgentReport, CarrierCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start};
-use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings};
+use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings};
 use trunkline::ids::{CallSid, CallTime, StreamSid, TurnId};
 use voice::{Manner, Voice};
 
@@ -72,6 +72,7 @@ pub(crate) fn settings(buffering: Buffering) -> Settings {
         detector: vad::Settings::default(),
         limits: Limits::default(),
         seed: 1,
+        conversation: Conversation::default(),
     }
 }
 
@@ -303,7 +304,7 @@ impl World {
                     self.over.insert(turn);
                 }
             }
-            Action::End(_) => {}
+            Action::Hearing(_) | Action::End(_) => {}
         }
     }
 }

@@ -71,4 +71,5 @@ async fn mistakes_in_the_settings_stop_the_start() {
     assert_eq!(bind(Settings { certainty, ..Settings::default() }).await, "certainty is out of range");
     let latency = Duration::from_secs(61);
     assert_eq!(bind(Settings { latency, ..Settings::default() }).await, "latency is out of range");
+    assert_eq!(bind(with_faults(&["close=1005"])).await, "close is out of range");
 }
