@@ -42,6 +42,10 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let (_, rest) = text.split_once(START).expect("a start marker");
         let (table, _) = rest.split_once(END).expect("an end marker");
-        assert!(table.trim() == markdown().trim(), "put this between the markers of docs/configuration.md:\n{}", markdown());
+        assert!(
+            table.trim() == markdown().trim(),
+            "put this between the markers of docs/configuration.md:\n{}",
+            markdown()
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod docs;
+mod hearing;
 mod keys;
 mod layers;
 mod problem;
@@ -20,6 +21,9 @@ use std::path::Path;
 use config::{Config as Layers, Value, ValueKind};
 
 pub use docs::markdown;
+pub use hearing::{
+    CartesiaHearing, DeepgramHearing, FluxHearing, GradiumHearing, Hearing, HearingProvider, InkEndpoint, TurnEnd,
+};
 pub use keys::{Blank, Entries, KEYS, Key, Kind};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;

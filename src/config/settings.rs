@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::hearing::Hearing;
 use super::secret::Secret;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
@@ -29,6 +30,8 @@ pub struct Config {
     pub barge_in: BargeIn,
     /// What happens when nobody speaks, and how long a call may last.
     pub call: Call,
+    /// Who writes down what callers say.
+    pub hearing: Hearing,
     /// Who decides what is said.
     pub agent: Agent,
     /// What is recorded.
@@ -386,7 +389,7 @@ fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<
     parsed(deserializer)?.ok_or_else(|| D::Error::custom("missing"))
 }
 
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
