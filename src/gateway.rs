@@ -170,6 +170,7 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             silence_ms: millis(config.barge_in.silence),
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
+        text: Default::default(),
         seed: 0,
     }
 }

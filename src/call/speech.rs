@@ -7,6 +7,7 @@ use super::contexts::Context;
 use super::event::{Delivery, Fault, FaultKind, Say};
 use super::links;
 use super::settings::Voice;
+use super::text::{Piece, Scribe};
 use super::turn::{Step, Turn};
 use super::{Call, TURNS_MAX};
 use crate::audio::{Converter, SourceFormat};
@@ -29,7 +30,8 @@ impl Call {
                 return;
             }
             self.turns_seen += 1;
-            self.turns.push_back(Turn::new(id, self.turns_seen, self.settings.interruptible, now));
+            let scribe = Scribe::new(self.settings.text);
+            self.turns.push_back(Turn::new(id, self.turns_seen, self.settings.interruptible, scribe, now));
             self.report(AgentReport::TurnStarted { turn: id });
         }
         if let Some(turn) = self.turn_mut(id) {
@@ -129,13 +131,13 @@ impl Call {
     }
 
     /// Gives a piece to the turn's open context.
-    fn speak(&mut self, now: CallTime, index: usize, piece: String) {
+    fn speak(&mut self, now: CallTime, index: usize, piece: Piece) {
         let Some(turn) = self.turns.get_mut(index) else { return };
         let Some(voice) = self.settings.voices.get(turn.voice) else { return };
         let Some(context) = turn.open_context() else { return };
         context.on_text(now, &piece, voice.buffering);
         let on = context.place();
-        self.tell_voice(TtsCommand::Speak { on, text: piece });
+        self.tell_voice(TtsCommand::Speak { on, text: piece.into_spoken() });
     }
 
     fn open_context(&mut self, now: CallTime, index: usize, delivery: Arc<Delivery>) -> bool {

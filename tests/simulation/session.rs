@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use trunkline::audio::{Encoding, vad};
-use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use trunkline::call::settings::{self, Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
 use trunkline::dialect::cartesia;
 pub(crate) use trunkline::dialect::{Body, Input, Port, Refusal};
 use trunkline::ids::StreamSid;
@@ -78,6 +78,7 @@ pub(crate) fn header(
             interruptible,
             detector,
             limits: Limits::default(),
+            text: settings::Text::default(),
             seed,
         },
         carrier: Carrier::Twilio,

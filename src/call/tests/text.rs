@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::call::action::Flow;
 use crate::call::event::{Delivery, Say};
-use crate::call::settings::{Buffering, Interruptible, Limits};
+use crate::call::settings::{Buffering, Interruptible, Limits, Text};
+use crate::call::text::{Piece, Scribe};
 use crate::call::turn::{Step, Turn};
 use crate::ids::{CallTime, TurnId};
 
@@ -16,15 +17,15 @@ fn say(text: &str, last: bool, flush: bool) -> Say {
 }
 
 fn turn() -> Turn {
-    Turn::new(TurnId(1), 1, Interruptible::Any, CallTime::ZERO)
+    Turn::new(TurnId(1), 1, Interruptible::Any, Scribe::new(Text::default()), CallTime::ZERO)
 }
 
 fn spoken(turn: &mut Turn, buffering: Buffering, with_context: bool) -> Vec<String> {
     let mut texts = Vec::new();
     while let Some(step) = turn.next_step(buffering, with_context, &Limits::default()) {
         texts.push(match step {
-            Step::Speak(text, _) => text,
-            Step::Pass(text) => format!("({text})"),
+            Step::Speak(piece, _) => piece.into_spoken(),
+            Step::Pass(piece) => format!("({})", piece.written()),
             Step::Flush => "FLUSH".to_owned(),
             Step::Next => continue,
         });
@@ -74,9 +75,9 @@ fn a_change_of_delivery_starts_a_new_run_and_completes_the_old_one() {
     let steps = std::iter::from_fn(|| turn.next_step(Buffering::Gateway, true, &Limits::default()));
     let steps: Vec<Step> = steps.filter(|step| *step != Step::Next).collect();
     let expected = [
-        Step::Speak("First without an end".to_owned(), Arc::default()),
-        Step::Speak("Second. ".to_owned(), other.clone()),
-        Step::Speak("Third.".to_owned(), other),
+        Step::Speak(Piece::plain("First without an end"), Arc::default()),
+        Step::Speak(Piece::plain("Second. "), other.clone()),
+        Step::Speak(Piece::plain("Third."), other),
     ];
     assert_eq!(steps, expected);
 }
@@ -85,7 +86,7 @@ fn a_change_of_delivery_starts_a_new_run_and_completes_the_old_one() {
 fn text_that_was_not_spoken_comes_first_again() {
     let mut turn = turn();
     turn.push(CallTime::ZERO, say("and the rest.", true, false));
-    turn.push_back_all("the middle ".to_owned(), Arc::default(), Vec::new());
+    turn.push_back_all(Piece::plain("the middle "), Arc::default(), Vec::new());
     assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["the middle and the rest."]);
     assert!(turn.is_said());
 }
@@ -97,8 +98,8 @@ fn text_that_was_not_spoken_does_not_wait_for_a_sentence_again() {
     assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["One moment"]);
     turn.push(CallTime::ZERO, say(" -- ", false, true));
     assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["( -- )"]);
-    turn.pass(" -- ");
-    turn.push_back_all("One moment".to_owned(), Arc::default(), Vec::new());
+    turn.pass(&Piece::plain(" -- "));
+    turn.push_back_all(Piece::plain("One moment"), Arc::default(), Vec::new());
     assert_eq!(spoken(&mut turn, Buffering::Gateway, false), ["One moment -- "]);
 }
 
