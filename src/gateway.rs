@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
-use crate::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice};
-use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
+use crate::call::settings::{
+    Buffering, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Text, Voice, is_english,
+};
+use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding, TextRule};
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, DiallerError, Meter, Shelf};
 use crate::server::twilio::signature::Verifier;
@@ -170,8 +172,24 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             silence_ms: millis(config.barge_in.silence),
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
-        text: Default::default(),
+        text: text(config),
         seed: 0,
+    }
+}
+
+fn text(config: &Config) -> Text {
+    let is_on = |rule: TextRule| rule == TextRule::Convert;
+    Text {
+        markdown: is_on(config.text.markdown),
+        emoji: is_on(config.text.emoji),
+        urls: is_on(config.text.urls),
+        digits: is_on(config.text.digits),
+        symbols: is_on(config.text.symbols),
+        closing: is_on(config.text.closing),
+        english: match config.speech.provider {
+            Provider::Local => true,
+            Provider::Cartesia => is_english(&config.speech.cartesia.language),
+        },
     }
 }
 

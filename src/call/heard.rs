@@ -158,8 +158,8 @@ impl Transcript {
             return at;
         }
         let head = text.get(..at).unwrap_or_default();
-        let is_word_end = text.get(at..).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
-        let head = if is_word_end { head } else { head.trim_end_matches(|c: char| !c.is_whitespace()) };
+        let is_end = text.get(at..).is_some_and(is_word_end);
+        let head = if is_end { head } else { head.trim_end_matches(|c: char| !c.is_whitespace() && !is_wide_mark(c)) };
         head.trim_end().len()
     }
 
@@ -194,6 +194,18 @@ impl Transcript {
         }
         None
     }
+}
+
+/// Whether a word ends where `rest` begins: marks inside of one, as in "o'clock", end nothing.
+fn is_word_end(rest: &str) -> bool {
+    let after = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && !c.is_whitespace());
+    let marks = rest.get(..rest.len() - after.len()).unwrap_or_default();
+    after.is_empty() || after.starts_with(char::is_whitespace) || marks.contains(is_wide_mark)
+}
+
+/// Marks of scripts that do not put white space between words.
+fn is_wide_mark(c: char) -> bool {
+    matches!(c, '。' | '，' | '！' | '？' | '、' | '；' | '：')
 }
 
 /// `text` without leading white space, punctuation and whole tags.
@@ -292,6 +304,18 @@ mod tests {
         assert_eq!(transcript.heard(500_000, Some(1_000_000)), "one two");
         assert_eq!(transcript.heard(1_000_000, Some(1_000_000)), "one two three four");
         assert_eq!(transcript.heard(4 * text::MICROS_PER_CHAR, None), "one");
+        for (text, heard) in
+            [("It is 5 o'clock", "It is 5"), ("(well) now", "(well)"), ("你好。再见", "你好。"), ("**so", "")]
+        {
+            let mut transcript = Transcript::default();
+            transcript.push_text(&Piece::plain(text));
+            let mut last = 0;
+            let all =
+                (0..=text.chars().count() as u64).map(|at| transcript.heard(at, Some(text.chars().count() as u64)));
+            let parts: Vec<&str> =
+                all.inspect(|part| assert!(std::mem::replace(&mut last, part.len()) <= part.len())).collect();
+            assert_eq!((parts[parts.len() - 2], parts[parts.len() - 1]), (heard, text));
+        }
     }
 
     #[test]

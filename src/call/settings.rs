@@ -105,7 +105,7 @@ pub struct Text {
     pub markdown: bool,
     /// Emoji are left out.
     pub emoji: bool,
-    /// Of an address of a page its host is said, and of a mailbox its name and its host. In English.
+    /// Of an address of a page its host is said, and of a mailbox its name and its host.
     pub urls: bool,
     /// Telephone numbers and codes are said digit by digit.
     pub digits: bool,
@@ -113,22 +113,36 @@ pub struct Text {
     pub symbols: bool,
     /// A turn that ends without a mark is given one, where we and not the vendor collect sentences.
     pub closing: bool,
+    /// Speech is English unless its delivery says otherwise. Rules that need words have English ones, and rest elsewhere.
+    pub english: bool,
 }
 
 impl Text {
     /// Everything is spoken as it was written.
-    pub const VERBATIM: Text =
-        Text { markdown: false, emoji: false, urls: false, digits: false, symbols: false, closing: false };
+    pub const VERBATIM: Text = Text {
+        markdown: false,
+        emoji: false,
+        urls: false,
+        digits: false,
+        symbols: false,
+        closing: false,
+        english: true,
+    };
 
     /// Whether no text is changed before it is cut into pieces.
     pub(super) fn keeps_all(self) -> bool {
-        Text { closing: false, ..self } == Text::VERBATIM
+        Text { closing: false, english: true, ..self } == Text::VERBATIM
     }
+}
+
+/// Whether an ISO code, with or without a region, is that of English.
+pub fn is_english(language: &str) -> bool {
+    language.split(['-', '_']).next().is_some_and(|code| code.eq_ignore_ascii_case("en"))
 }
 
 impl Default for Text {
     fn default() -> Self {
-        Text { markdown: true, emoji: true, urls: true, digits: true, symbols: true, closing: true }
+        Text { markdown: true, emoji: true, urls: true, digits: true, symbols: true, closing: true, english: true }
     }
 }
 

@@ -6,7 +6,7 @@ use super::action::{Action, AgentReport, Flow, Place, TtsCommand};
 use super::contexts::Context;
 use super::event::{Delivery, Fault, FaultKind, Say};
 use super::links;
-use super::settings::Voice;
+use super::settings::{Buffering, Voice};
 use super::text::{Piece, Scribe};
 use super::turn::{Step, Turn};
 use super::{Call, TURNS_MAX};
@@ -30,7 +30,8 @@ impl Call {
                 return;
             }
             self.turns_seen += 1;
-            let scribe = Scribe::new(self.settings.text);
+            let buffering = self.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering);
+            let scribe = Scribe::new(self.settings.text, buffering);
             self.turns.push_back(Turn::new(id, self.turns_seen, self.settings.interruptible, scribe, now));
             self.report(AgentReport::TurnStarted { turn: id });
         }

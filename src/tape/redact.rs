@@ -13,7 +13,7 @@ use super::pseudonym::{Pseudonyms, Word};
 use super::{Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
 use crate::call::event::{AgentEvent, CarrierEvent, Event, FaultKind, Say, TtsEvent, VoiceIndex};
-use crate::call::settings;
+use crate::call::settings::{self, Buffering};
 use crate::call::{Piece, Scribe};
 use crate::dialect::{Body, Input, Port, Refusal, fault_of_close};
 use crate::ids::{StreamSid, TurnId};
@@ -29,8 +29,9 @@ pub struct Redactor {
     /// How silence is written towards us: by the carrier, and by each voice.
     inbound: Encoding,
     voices: Vec<Encoding>,
-    /// How written text is turned into spoken text.
+    /// How written text is turned into spoken text, and for whom.
     rules: settings::Text,
+    buffering: Buffering,
     /// Turns that may go on.
     turns: BTreeMap<TurnId, Script>,
     /// The stream's real name, and its made-up one.
@@ -54,6 +55,7 @@ impl Redactor {
             inbound: Encoding::Mulaw,
             voices: header.settings.voices.iter().map(|voice| voice.encoding).collect(),
             rules: header.settings.text,
+            buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
             turns: BTreeMap::new(),
             stream: None,
         }
@@ -137,7 +139,7 @@ impl Redactor {
 
     /// What is spoken of `say`, covered.
     fn say(&mut self, mut say: Say) -> Say {
-        let fresh = || Script { scribe: Scribe::new(self.rules), word: Word::default() };
+        let fresh = || Script { scribe: Scribe::new(self.rules, self.buffering), word: Word::default() };
         let mut script = self.turns.remove(&say.turn).unwrap_or_else(fresh);
         let mut piece = Piece::default();
         if let Some(delivery) = &say.delivery {

@@ -51,13 +51,15 @@ pub(super) fn mail_prefix(ahead: Ahead<'_>) -> Seen<usize> {
     ahead.begins(MAIL).map(|()| MAIL.len())
 }
 
-/// The address of a person, or what is left of one whose name began before.
-pub(super) fn person(ahead: Ahead<'_>) -> Seen<Address> {
+/// The address of a person, or what is left of one whose name began before. `is_eager` says that a mark at the end of the
+/// text is taken for the end of a word.
+pub(super) fn person(ahead: Ahead<'_>, is_eager: bool) -> Seen<Address> {
     let name = ahead.run(is_of_name);
     match ahead.from(name).first() {
         Some('@') => {}
         // A word of letters alone can be spoken before it is known what it belongs to: they stay as they are.
         None if ahead.text.chars().all(char::is_alphabetic) => return Seen::No,
+        None if is_eager && !ahead.text.ends_with(char::is_alphanumeric) => return Seen::No,
         None => return ahead.at_end(),
         Some(_) => return Seen::No,
     }

@@ -25,7 +25,7 @@ impl Scribe {
             '<' => self.tag(ahead, piece),
             '|' if self.line == Line::Row => self.white(ahead, piece),
             '.' | '_' | '-' | '+' | '@' if self.rules.urls && self.is_english && is_mid_word => {
-                let seen = address::person(ahead);
+                let seen = address::person(ahead, self.is_eager);
                 self.or_mark(ahead, seen.map(|address| (address.length, address.spoken)), piece)
             }
             '+' | '(' | '0'..='9' if !is_mid_word => self.word(ahead, piece),
@@ -94,6 +94,10 @@ impl Scribe {
                 Seen::Unsure => 0,
             },
             '!' => match ahead.from(1).first() {
+                // At the end of a sentence it is no picture's.
+                _ if self.before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '!' | '?')) => {
+                    self.keep_first(ahead.text, piece)
+                }
                 None if ahead.is_open() => 0,
                 Some('[') => self.link(ahead, 1, piece),
                 None | Some(_) => self.keep_first(ahead.text, piece),
@@ -152,27 +156,18 @@ impl Scribe {
     fn tag(&mut self, ahead: Ahead<'_>, piece: &mut Piece) -> usize {
         let length = match markdown::tag(ahead) {
             Seen::Yes(length) => length,
-            Seen::No => return self.address_tag(ahead, piece),
+            Seen::No => return self.keep_first(ahead.text, piece),
             Seen::Unsure => return 0,
         };
         let inner = ahead.text.get(1..length - 1).unwrap_or_default();
-        if inner.contains("://") && !inner.contains(' ') {
-            return self.address_tag(ahead, piece);
-        }
-        self.keep(ahead.text, length, piece)
-    }
-
-    fn address_tag(&mut self, ahead: Ahead<'_>, piece: &mut Piece) -> usize {
-        let end = 1 + ahead.from(1).run(|c| !c.is_whitespace() && !matches!(c, '<' | '>'));
-        let inner = ahead.text.get(1..end).unwrap_or_default();
-        let is_closed = ahead.from(end).first() == Some('>');
-        if !self.rules.markdown || !is_closed || !(inner.contains("://") || inner.contains('@')) {
-            return self.keep_first(ahead.text, piece);
+        let is_address = (inner.contains("://") || inner.contains('@')) && !inner.contains(char::is_whitespace);
+        if !self.rules.markdown || !is_address {
+            return self.keep(ahead.text, length, piece);
         }
         self.remove(ahead.text, 1, Leans::After, piece);
         self.read_whole(inner, piece);
-        self.remove(ahead.from(end).text, 1, Leans::Before, piece);
-        end + 1
+        self.remove(ahead.from(length - 1).text, 1, Leans::Before, piece);
+        length
     }
 
     /// A word that may be an address, a number or a code.
@@ -194,7 +189,7 @@ impl Scribe {
                 Seen::No => {}
                 Seen::Unsure => return 0,
             }
-            match address::person(ahead) {
+            match address::person(ahead, self.is_eager) {
                 Seen::Yes(address) => return self.replace(ahead.text, address.length, &address.spoken, piece),
                 Seen::No => {}
                 Seen::Unsure => return 0,

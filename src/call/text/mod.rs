@@ -12,7 +12,7 @@ mod markdown;
 mod piece;
 mod scribe;
 #[cfg(test)]
-mod written;
+pub(super) mod written;
 
 pub(crate) use piece::Piece;
 pub(crate) use scribe::Scribe;
@@ -122,7 +122,11 @@ fn ends_sentence(text: &str, at: usize) -> bool {
 fn is_abbreviation(before: &str, after: &str) -> bool {
     let word = before.rsplit(|c: char| c.is_whitespace() || matches!(c, '(' | '"')).next().unwrap_or_default();
     let lower = word.to_lowercase();
-    let is_initial = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
+    let is_single = |word: &str| word.chars().count() == 1;
+    // In a code that is spelled, letters stand alone as well.
+    let is_sign = |word: &str| is_single(word) && word.chars().all(|c| c.is_ascii_digit() || c.is_uppercase());
+    let is_spelled = before.split_whitespace().rev().nth(1).is_some_and(is_sign);
+    let is_initial = is_single(word) && word.chars().all(char::is_uppercase) && !is_spelled;
     let is_list_number = !word.is_empty()
         && word.chars().all(|c| c.is_ascii_digit())
         && before.trim_end_matches(|c: char| c.is_ascii_digit()).trim().is_empty();

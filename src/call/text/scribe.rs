@@ -9,7 +9,7 @@ use super::address;
 use super::ahead::{Ahead, Seen};
 use super::digits::Words;
 use super::piece::{Leans, Piece};
-use crate::call::settings;
+use crate::call::settings::{self, Buffering};
 
 /// What a line is, as far as it matters to how it is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub(crate) struct Scribe {
     pub(super) rules: settings::Text,
     /// Where the rules need words, they have English ones.
     pub(super) is_english: bool,
+    /// The mark at the end of a sentence is not kept waiting, although it may stand in an address. Whoever collects whole
+    /// sentences waits for what follows anyway; a vendor speaks when it has the mark.
+    pub(super) is_eager: bool,
     /// Text that may still turn into something else.
     held: String,
     /// The character before, as it was written.
@@ -60,11 +63,12 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
-    /// A scribe that keeps to `rules`.
-    pub(crate) fn new(rules: settings::Text) -> Self {
+    /// A scribe that keeps to `rules` and writes for a voice that gathers text as `buffering` says.
+    pub(crate) fn new(rules: settings::Text, buffering: Buffering) -> Self {
         Scribe {
             rules,
-            is_english: true,
+            is_english: rules.english,
+            is_eager: matches!(buffering, Buffering::Vendor { .. }),
             held: String::new(),
             before: None,
             spoken: None,
@@ -84,7 +88,7 @@ impl Scribe {
 
     /// The language of what comes next, if it is known.
     pub(crate) fn set_language(&mut self, language: Option<&str>) {
-        self.is_english = language.is_none_or(|code| code.get(..2).is_some_and(|code| code.eq_ignore_ascii_case("en")));
+        self.is_english = language.map_or(self.rules.english, settings::is_english);
     }
 
     /// Reads more; what is certain goes to `piece`.

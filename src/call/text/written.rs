@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Piece, Rest, Scribe, sentence};
-use crate::call::settings::Text;
+use crate::call::settings::{Buffering, Text};
 
 /// Everything at once.
 fn read(text: &str) -> Piece {
@@ -11,7 +11,7 @@ fn read(text: &str) -> Piece {
 }
 
 fn read_by(rules: Text, tokens: &[&str]) -> Piece {
-    let (mut scribe, mut piece) = (Scribe::new(rules), Piece::default());
+    let (mut scribe, mut piece) = (Scribe::new(rules, Buffering::Gateway), Piece::default());
     for token in tokens {
         scribe.push(token, &mut piece);
     }
@@ -26,7 +26,7 @@ fn check(cases: &[(&str, &str)]) {
         assert_eq!(piece.spoken(), *spoken, "{written:?}");
         assert_eq!(piece.written(), *written);
         let mut buffer = [0; 4];
-        let (mut scribe, mut piece) = (Scribe::new(Text::default()), Piece::default());
+        let (mut scribe, mut piece) = (Scribe::new(Text::default(), Buffering::Gateway), Piece::default());
         for c in written.chars() {
             scribe.push(c.encode_utf8(&mut buffer), &mut piece);
         }
@@ -151,7 +151,7 @@ fn of_an_address_the_host_is_said() {
         "a@b",
         "half-way.",
     ]);
-    let mut scribe = Scribe::new(Text::default());
+    let mut scribe = Scribe::new(Text::default(), Buffering::Gateway);
     scribe.set_language(Some("de-DE"));
     let mut piece = Piece::default();
     scribe.push("Siehe https://example.de/a & mehr **hier**.", &mut piece);
@@ -230,16 +230,26 @@ fn each_rule_can_be_turned_off() {
 
 #[test]
 fn what_is_held_back_is_bounded() {
-    let (mut scribe, mut piece) = (Scribe::new(Text::default()), Piece::default());
+    let (mut scribe, mut piece) = (Scribe::new(Text::default(), Buffering::Gateway), Piece::default());
     scribe.push("Look: [a ", &mut piece);
     assert_eq!(piece.spoken(), "Look: ");
     scribe.push(&"word ".repeat(60), &mut piece);
     assert!(piece.spoken().len() > 300, "{}", piece.spoken());
     // A block of code is removed as it comes, however long it is.
-    let (mut scribe, mut piece) = (Scribe::new(Text::default()), Piece::default());
+    let (mut scribe, mut piece) = (Scribe::new(Text::default(), Buffering::Gateway), Piece::default());
     scribe.push("```\n", &mut piece);
     scribe.push(&"let x = 1;\n".repeat(100), &mut piece);
     assert_eq!((piece.spoken(), piece.written().len()), ("", 1_104));
+}
+
+#[test]
+fn a_vendor_that_gathers_text_has_the_end_of_a_sentence_at_once() {
+    let vendor = Buffering::Vendor { max_delay: std::time::Duration::from_secs(1) };
+    for (token, spoken) in [("Let me look.", "Let me look."), ("Sure!", "Sure!"), ("Hel", "Hel"), ("a jane.d", "a ")] {
+        let (mut scribe, mut piece) = (Scribe::new(Text::default(), vendor), Piece::default());
+        scribe.push(token, &mut piece);
+        assert_eq!(piece.spoken(), spoken);
+    }
 }
 
 #[test]
@@ -289,7 +299,7 @@ fn an_address_whose_beginning_is_out_is_heard_as_a_whole() {
 }
 
 /// Text of the kind that agents write, with much that is nearly a construct.
-fn writing() -> impl Strategy<Value = String> {
+pub(in crate::call) fn writing() -> impl Strategy<Value = String> {
     const PARTS: [&str; 62] = [
         "word",
         "Two",
@@ -362,7 +372,7 @@ fn writing() -> impl Strategy<Value = String> {
 }
 
 /// Cuts `text` at the given places, as tokens are cut.
-fn tokens<'t>(text: &'t str, cuts: &[prop::sample::Index]) -> Vec<&'t str> {
+pub(in crate::call) fn tokens<'t>(text: &'t str, cuts: &[prop::sample::Index]) -> Vec<&'t str> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
     places.retain(|at| text.is_char_boundary(*at));
     places.extend([0, text.len()]);
@@ -370,12 +380,12 @@ fn tokens<'t>(text: &'t str, cuts: &[prop::sample::Index]) -> Vec<&'t str> {
     places.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
 }
 
-fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
+pub(in crate::call) fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
     prop::collection::vec(any::<prop::sample::Index>(), 0..30)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn tokens_do_not_change_what_is_spoken(text in writing(), cuts in cuts()) {
@@ -388,7 +398,7 @@ proptest! {
 
     #[test]
     fn sentences_are_the_whole_in_order(text in writing(), cuts in cuts()) {
-        let (mut scribe, mut waiting) = (Scribe::new(Text::default()), Piece::default());
+        let (mut scribe, mut waiting) = (Scribe::new(Text::default(), Buffering::Gateway), Piece::default());
         let mut pieces = Vec::new();
         let tokens = tokens(&text, &cuts);
         for (at, token) in tokens.iter().enumerate() {
