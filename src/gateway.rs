@@ -1,5 +1,7 @@
 //! From a configuration to a node: where the settings of all layers are put together.
 
+mod hearing;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,9 +11,10 @@ use std::time::Duration;
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
-    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice,
+    Buffering, Conversation, Hearing, Interruptible, Lifetime, Limits, OnFailure, Playout, Settings as CallSettings,
+    Text, Voice, is_english,
 };
-use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
+use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding, TextRule};
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, DiallerError, Meter, Shelf};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
@@ -41,6 +44,9 @@ pub enum GatewayError {
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
+    /// Whoever writes down what callers say cannot be dialled.
+    #[error("hearing")]
+    Hearing(#[source] DiallerError),
 }
 
 /// Builds the node that `config` describes.
@@ -57,6 +63,7 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
 /// [`GatewayError`].
 pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
     let (voices, speakers) = voices(config)?;
+    let (heard, hearing) = hearing::hearing(config)?;
     let meter = Arc::<Meter>::default();
     Ok(Settings {
         public_url: config.server.public_url.clone(),
@@ -73,8 +80,9 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
         rest: rest(&config.twilio)?,
         from: config.twilio.from.clone(),
         parameters: config.twilio.parameters.clone(),
-        call: call_settings(config, voices),
+        call: call_settings(config, voices, heard),
         speakers,
+        hearing,
         agent: agent(config),
         show_text: config.log.show_text,
         tapes: tapes(&config.tape, &meter)?,
@@ -179,7 +187,7 @@ fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), Gateway
     Ok((voice, Speaker::Cartesia { settings, dialler }))
 }
 
-fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
+fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {
     CallSettings {
         voices,
         fallback_line: config.speech.fallback_line.clone(),
@@ -202,11 +210,37 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             min_speech_ms: millis(config.barge_in.min_speech),
             threshold: narrow(config.barge_in.threshold),
             silence_ms: millis(config.barge_in.silence),
-            pause_ms: None,
+            pause_ms: hearing::pause_ms(config, hearing.as_ref()),
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
+        text: text(config),
         seed: 0,
-        conversation: Conversation::default(),
+        conversation: Conversation { hearing, lifetime: lifetime(&config.call), ..Conversation::default() },
+    }
+}
+
+fn lifetime(call: &config::Call) -> Lifetime {
+    Lifetime {
+        idle: call.idle,
+        idle_lines: call.idle_lines.clone(),
+        longest: call.longest,
+        goodbye: call.goodbye.clone(),
+    }
+}
+
+fn text(config: &Config) -> Text {
+    let is_on = |rule: TextRule| rule == TextRule::Convert;
+    Text {
+        markdown: is_on(config.text.markdown),
+        emoji: is_on(config.text.emoji),
+        urls: is_on(config.text.urls),
+        digits: is_on(config.text.digits),
+        symbols: is_on(config.text.symbols),
+        closing: is_on(config.text.closing),
+        english: match config.speech.provider {
+            Provider::Local => true,
+            Provider::Cartesia => is_english(&config.speech.cartesia.language),
+        },
     }
 }
 

@@ -18,8 +18,14 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     ),
     ("wire", &["ids"], &["base64", "serde", "serde_json", "thiserror"]),
     // `serde` without a format: settings, and what agents and voices of this process say, go onto tapes.
-    ("call", &["ids", "audio"], &["backon", "bytes", "serde", "tracing"]),
-    ("dialect", &["ids", "audio", "wire", "call"], &["base64", "bytes", "serde", "serde_json", "thiserror"]),
+    // `icu_properties`: emoji are told from letters by Unicode's tables.
+    ("call", &["ids", "audio"], &["backon", "bytes", "icu_properties", "serde", "tracing"]),
+    (
+        "dialect",
+        &["ids", "audio", "wire", "call"],
+        // `form_urlencoded`: the settings of a recogniser are the query of its URL, and words to listen for are among them.
+        &["base64", "bytes", "form_urlencoded", "serde", "serde_json", "thiserror"],
+    ),
     (
         "tape",
         &["ids", "audio", "call", "dialect"],
