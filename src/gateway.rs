@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
-    Buffering, Conversation, Hearing, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice,
+    Buffering, Conversation, Hearing, Interruptible, Lifetime, Limits, OnFailure, Playout, Settings as CallSettings,
+    Voice,
 };
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
 use crate::dialect::cartesia;
@@ -213,7 +214,16 @@ fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) 
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
         seed: 0,
-        conversation: Conversation { hearing, ..Conversation::default() },
+        conversation: Conversation { hearing, lifetime: lifetime(&config.call), ..Conversation::default() },
+    }
+}
+
+fn lifetime(call: &config::Call) -> Lifetime {
+    Lifetime {
+        idle: call.idle,
+        idle_lines: call.idle_lines.clone(),
+        longest: call.longest,
+        goodbye: call.goodbye.clone(),
     }
 }
 

@@ -107,7 +107,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_rustls",
             "tokio_tungstenite",
             "tokio_util",
-            // The script of the emulated language model is a file.
+            // The scripts of the emulated recogniser and of the emulated language model are files.
             "toml",
             "tracing",
             "webpki_roots",

@@ -274,6 +274,25 @@ const LINE: &[Key] = &[
 
 /// The agent and what is kept.
 const REST: &[Key] = &[
+    key(
+        "call.idle_s",
+        Kind::Integer(1, 3_600),
+        None,
+        "seconds of silence on both sides after which the caller is asked; absent: never",
+    ),
+    key(
+        "call.idle_lines",
+        Kind::Texts,
+        Some(r#"["Are you still there?"]"#),
+        "what the caller is asked, one line each time; after the last, the next such silence ends the call",
+    ),
+    key("call.max_s", Kind::Integer(1, 86_400), None, "seconds that a call may last; absent: for ever"),
+    key(
+        "call.goodbye",
+        Kind::Text(Blank::Allowed),
+        Some("Thank you for calling. Goodbye."),
+        "said when a call ends for either reason; empty: nothing",
+    ),
     key("agent.kind", Kind::Choice(&["script", "api"]), Some("script"), "who decides what is said"),
     key(
         "agent.script.greeting",
@@ -362,6 +381,7 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "speech.cartesia",
         "playout",
         "barge_in",
+        "call",
         "agent",
         "agent.script",
         "tape",

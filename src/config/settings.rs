@@ -30,6 +30,8 @@ pub struct Config {
     pub barge_in: BargeIn,
     /// Who writes down what callers say.
     pub hearing: Hearing,
+    /// What happens when nobody speaks, and how long a call may last.
+    pub call: Call,
     /// Who decides what is said.
     pub agent: Agent,
     /// What is recorded.
@@ -234,6 +236,22 @@ pub enum BargeInPolicy {
     None,
 }
 
+/// `[call]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Silence on both sides after which the caller is asked, 1 s to an hour; absent: never.
+    #[serde(rename = "idle_s", default, deserialize_with = "maybe_seconds")]
+    pub idle: Option<Duration>,
+    /// What the caller is asked, one line each time.
+    pub idle_lines: Vec<String>,
+    /// How long a call may last, up to a day; absent: for ever.
+    #[serde(rename = "max_s", default, deserialize_with = "maybe_seconds")]
+    pub longest: Option<Duration>,
+    /// Said when a call ends for either reason.
+    pub goodbye: String,
+}
+
 /// `[agent]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -373,6 +391,10 @@ fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<
 
 pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+pub(super) fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
