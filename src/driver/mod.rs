@@ -97,7 +97,7 @@ where
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
     let (links, voices) = Links::new(setup.voices, inbox.sender());
-    let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender());
+    let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender(), setup.meter.clone());
     let (app_dialler, app_dialect) = setup.app.map(|app| (app.dialler, app.dialect)).unzip();
     let peers = Peers::new(setup.carrier, voices).with_hearing(hearing_dialect).with_agent(app_dialect);
     let app = App::open(app_dialler, &peers, inbox.sender(), &mut tasks);
