@@ -7,10 +7,12 @@ mod checks;
 mod docs;
 mod keys;
 mod layers;
+mod llm;
 mod problem;
 mod read;
 mod secret;
 mod settings;
+mod tools;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -21,6 +23,7 @@ use config::{Config as Layers, Value, ValueKind};
 
 pub use docs::markdown;
 pub use keys::{Blank, Entries, KEYS, Key, Kind};
+pub use llm::{AgentTool, Llm};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use settings::{
@@ -161,6 +164,12 @@ fn in_short(kind: Kind, value: &ValueKind) -> String {
     const CHARS_MAX: usize = 60;
     match (kind, value) {
         (Kind::Secret, _) => "[redacted]".to_owned(),
+        (Kind::Tools, ValueKind::Array(tools)) => {
+            let names = tools.iter().filter_map(|tool| table_of(tool)?.get("name"));
+            format!("tools {}", names.map(|name| name.kind.to_string()).collect::<Vec<_>>().join(", "))
+        }
+        // Its values are for somebody else, and may be secrets.
+        (Kind::Object, _) => "an object".to_owned(),
         (Kind::Caller, _) => "given".to_owned(),
         (Kind::Buffering, ValueKind::Table(table)) => {
             table.iter().map(|(name, value)| format!("{{ {name} = {} }}", value.kind)).collect()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::llm::Llm;
 use super::secret::Secret;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
@@ -257,6 +258,8 @@ pub struct Agent {
     pub kind: AgentKind,
     /// What the scripted one says.
     pub script: Script,
+    /// The one that asks a language model.
+    pub llm: Llm,
 }
 
 /// Who decides what is said.
@@ -267,6 +270,8 @@ pub enum AgentKind {
     Script,
     /// The HTTP API, and nothing else.
     Api,
+    /// `[agent.llm]`.
+    Llm,
 }
 
 /// `[agent.script]`
@@ -386,7 +391,7 @@ fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<
     parsed(deserializer)?.ok_or_else(|| D::Error::custom("missing"))
 }
 
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
@@ -394,6 +399,6 @@ fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Du
     Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
 }
 
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
 }

@@ -42,6 +42,7 @@ pub struct Meter {
     retries: Counter,
     failures: Counter,
     panics: Counter,
+    reports_lost: Counter,
     tape_lines_lost: Counter,
     tapes_broken: Counter,
 }
@@ -84,6 +85,7 @@ impl Default for Meter {
             retries: Counter::default(),
             failures: Counter::default(),
             panics: Counter::default(),
+            reports_lost: Counter::default(),
             tape_lines_lost: Counter::default(),
             tapes_broken: Counter::default(),
         };
@@ -113,6 +115,7 @@ impl Meter {
         to.register("tts_retries", "Contexts that were begun again after a fault", self.retries.clone());
         to.register("speech_failures", "Turns that could not be spoken", self.failures.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
+        to.register("agent_reports_lost", "Reports that an agent did not take", self.reports_lost.clone());
         to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
         to.register("tapes_broken", "Tapes that could not be written to their end", self.tapes_broken.clone());
     }
@@ -168,6 +171,11 @@ impl Meter {
 
     pub(super) fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// An agent of this process did not take a report.
+    pub fn report_lost(&self) {
+        self.reports_lost.inc();
     }
 
     pub(super) fn tape_lines_lost(&self, lines: u64) {

@@ -21,6 +21,7 @@ use super::twilio::public_url::PublicUrl;
 use super::twilio::rest::Rest;
 use super::twilio::signature::Verifier;
 use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
+use crate::agent::llm::Llm;
 use crate::agent::script::Script;
 use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
@@ -52,12 +53,14 @@ pub enum Trust {
 }
 
 /// Who decides what is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum AgentSettings {
     /// A script.
     Script(Script),
     /// Only what comes through the API.
     Api,
+    /// A language model.
+    Llm(Llm),
 }
 
 impl AgentSettings {
@@ -66,6 +69,7 @@ impl AgentSettings {
         match self {
             AgentSettings::Script(_) => "script",
             AgentSettings::Api => "api",
+            AgentSettings::Llm(_) => "llm",
         }
     }
 }
