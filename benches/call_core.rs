@@ -198,7 +198,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Tts(_) => "other message of the voice",
         Event::Agent(AgentEvent::Say(_)) => "text",
         Event::Agent(_) => "wish of the agent",
-        Event::Speech(_) => "speech of the caller",
+        Event::Hearing { .. } | Event::Speech(_) => "speech of the caller",
         Event::Wake => "timer",
         Event::Drain => "drain",
     }

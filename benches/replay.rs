@@ -139,7 +139,7 @@ impl World {
         self.session.take(now, &what, |sent| match sent {
             Sent::Carrier(text) => carrier.push(text),
             Sent::Voice { what: ToVoice::Text(text), .. } => texts.push(text),
-            Sent::Voice { .. } | Sent::Agent(_) | Sent::End(_) => {}
+            Sent::Voice { .. } | Sent::Hearing { .. } | Sent::App(_) | Sent::Agent(_) | Sent::End(_) => {}
         });
         self.tape.push_entry(&Entry { at: now, what });
         carrier.iter().for_each(|text| self.play(now, text));
@@ -151,7 +151,15 @@ impl World {
     }
 
     fn say(&mut self, now: CallTime, turn: TurnId) {
-        let say = Say { turn, text: TEXT.to_owned(), last: true, flush: false, interruptible: None, delivery: None };
+        let say = Say {
+            turn,
+            text: TEXT.to_owned(),
+            last: true,
+            flush: false,
+            interruptible: None,
+            delivery: None,
+            preemptible: None,
+        };
         self.take(now, What::Input(Input { port: Port::Agent, body: Body::Agent(AgentEvent::Say(say)) }));
     }
 

@@ -1,5 +1,7 @@
 //! From a configuration to a node: where the settings of all layers are put together.
 
+mod hearing;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,11 +11,13 @@ use std::time::Duration;
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
-    Buffering, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Text, Voice, is_english,
+    Buffering, Conversation, Hearing, Interruptible, Lifetime, Limits, OnFailure, Playout, Settings as CallSettings,
+    Text, Voice, is_english,
 };
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding, TextRule};
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, DiallerError, Meter, Shelf};
+use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
 use crate::server::twilio::token::{RandomError, random_bytes};
 use crate::server::{AgentSettings, Node, Settings, Speaker, Tapes, Trust};
@@ -34,9 +38,15 @@ pub enum GatewayError {
     /// Calls cannot be recorded.
     #[error("tape.dir: {} cannot be written to", .0.display())]
     Tapes(PathBuf, #[source] std::io::Error),
+    /// The carrier's API cannot be asked.
+    #[error("twilio.api_url")]
+    Rest(#[from] RestSetupError),
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
+    /// Whoever writes down what callers say cannot be dialled.
+    #[error("hearing")]
+    Hearing(#[source] DiallerError),
 }
 
 /// Builds the node that `config` describes.
@@ -44,9 +54,18 @@ pub enum GatewayError {
 /// # Errors
 /// [`GatewayError`].
 pub fn node(config: &Config) -> Result<Node, GatewayError> {
+    settings(config).map(Node::new)
+}
+
+/// What that node is made of, for those who change something about it first.
+///
+/// # Errors
+/// [`GatewayError`].
+pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
     let (voices, speakers) = voices(config)?;
+    let (heard, hearing) = hearing::hearing(config)?;
     let meter = Arc::<Meter>::default();
-    let settings = Settings {
+    Ok(Settings {
         public_url: config.server.public_url.clone(),
         trust: trust(config),
         token_key: match &config.server.token_key {
@@ -57,15 +76,36 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
         drain: config.server.drain,
         busy_redirect_url: config.server.busy_redirect_url.clone(),
         after_url: config.twilio.after_url.clone(),
+        after_app: None,
+        rest: rest(&config.twilio)?,
+        from: config.twilio.from.clone(),
         parameters: config.twilio.parameters.clone(),
-        call: call_settings(config, voices),
+        call: call_settings(config, voices, heard),
         speakers,
+        hearing,
         agent: agent(config),
         show_text: config.log.show_text,
         tapes: tapes(&config.tape, &meter)?,
         meter,
+    })
+}
+
+/// The carrier's API, if there are an account and something to prove it with. An API key can be taken back by itself, so it
+/// goes before the auth token.
+fn rest(config: &config::Twilio) -> Result<Option<Rest>, GatewayError> {
+    let Some(account_sid) = &config.account_sid else { return Ok(None) };
+    let (user, secret) = match (&config.api_key_sid, &config.api_key_secret, &config.auth_token) {
+        (Some(sid), Some(secret), _) => (sid, secret),
+        (_, _, Some(auth_token)) => (account_sid, auth_token),
+        (_, _, None) => return Ok(None),
     };
-    Ok(Node::new(settings))
+    let settings = rest::Settings {
+        api_url: config.api_url.clone(),
+        account_sid: account_sid.clone(),
+        user: user.clone(),
+        secret: secret.expose().to_owned(),
+    };
+    Ok(Some(Rest::new(settings)?))
 }
 
 fn tapes(config: &config::Tape, meter: &Arc<Meter>) -> Result<Option<Tapes>, GatewayError> {
@@ -147,7 +187,7 @@ fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), Gateway
     Ok((voice, Speaker::Cartesia { settings, dialler }))
 }
 
-fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
+fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {
     CallSettings {
         voices,
         fallback_line: config.speech.fallback_line.clone(),
@@ -170,10 +210,21 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             min_speech_ms: millis(config.barge_in.min_speech),
             threshold: narrow(config.barge_in.threshold),
             silence_ms: millis(config.barge_in.silence),
+            pause_ms: hearing::pause_ms(config, hearing.as_ref()),
         },
         limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
         text: text(config),
         seed: 0,
+        conversation: Conversation { hearing, lifetime: lifetime(&config.call), ..Conversation::default() },
+    }
+}
+
+fn lifetime(call: &config::Call) -> Lifetime {
+    Lifetime {
+        idle: call.idle,
+        idle_lines: call.idle_lines.clone(),
+        longest: call.longest,
+        goodbye: call.goodbye.clone(),
     }
 }
 

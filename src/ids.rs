@@ -34,7 +34,13 @@ impl CallTime {
         self.0
     }
 
-    /// Time from `earlier` to `self`, zero if `earlier` is later.
+    /// The moment `span` earlier, but not before the call was accepted.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        CallTime(self.0.saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time since `earlier`; zero if that is later.
     pub fn since(self, earlier: CallTime) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

@@ -20,7 +20,12 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     // `serde` without a format: settings, and what agents and voices of this process say, go onto tapes.
     // `icu_properties`: emoji are told from letters by Unicode's tables.
     ("call", &["ids", "audio"], &["backon", "bytes", "icu_properties", "serde", "tracing"]),
-    ("dialect", &["ids", "audio", "wire", "call"], &["base64", "bytes", "serde", "serde_json", "thiserror"]),
+    (
+        "dialect",
+        &["ids", "audio", "wire", "call"],
+        // `form_urlencoded`: the settings of a recogniser are the query of its URL, and words to listen for are among them.
+        &["base64", "bytes", "form_urlencoded", "serde", "serde_json", "thiserror"],
+    ),
     (
         "tape",
         &["ids", "audio", "call", "dialect"],
@@ -50,6 +55,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
         &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent"],
         &[
             "axum",
+            // Waits between tries of a request to the carrier's API.
+            "backon",
             "base64",
             "form_urlencoded",
             "futures_util",
@@ -58,6 +65,9 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "hyper",
             "hyper_util",
             "quick_xml",
+            // What we ask over HTTP: the carrier's API, and an app after its session; rustls and the authorities with it.
+            "reqwest",
+            "rustls",
             "serde",
             "serde_json",
             "sha1",
@@ -69,6 +79,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_tungstenite",
             "tokio_util",
             "tracing",
+            "webpki_roots",
         ],
     ),
     (
@@ -76,6 +87,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
         &["ids", "audio", "voice"],
         &[
             "base64",
+            "bytes",
             "form_urlencoded",
             "futures_util",
             "getrandom",
@@ -96,6 +108,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "tokio_rustls",
             "tokio_tungstenite",
             "tokio_util",
+            // The scripts of the emulated recogniser and of the emulated language model are files.
+            "toml",
             "tracing",
             "webpki_roots",
         ],

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use trunkline::audio::{Encoding, vad};
 use trunkline::call::action::{AgentReport, EndReason};
 use trunkline::call::event::{AgentEvent, Say};
-use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice};
+use trunkline::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
+};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
 use trunkline::driver::{CallPort, CallSetup, Frame, Meter, VoiceLink, inbox, run_call};
@@ -117,10 +119,11 @@ fn settings() -> Settings {
         on_failure: OnFailure::Continue,
         playout: Playout::default(),
         interruptible: Interruptible::Any,
-        detector: vad::Settings { min_speech_ms: 100, threshold: 0.5, silence_ms: 500 },
+        detector: vad::Settings { min_speech_ms: 100, threshold: 0.5, silence_ms: 500, pause_ms: None },
         limits: Limits::default(),
         text: Text::default(),
         seed: 1,
+        conversation: Conversation::default(),
     }
 }
 
@@ -150,6 +153,8 @@ impl Bench {
             settings,
             carrier: Box::<Twilio>::default(),
             voices: vec![VoiceLink::Local(pool)],
+            hearing: None,
+            app: None,
             meter: meter.clone(),
             first: vec![Input { port: Port::Carrier, body: Body::Text(START.to_owned()) }],
             tape: None,
@@ -168,7 +173,15 @@ impl Bench {
 
     async fn say(&self, text: &str) {
         let turn = self.port.next_turn();
-        let say = Say { turn, text: text.to_owned(), last: true, flush: false, interruptible: None, delivery: None };
+        let say = Say {
+            turn,
+            text: text.to_owned(),
+            last: true,
+            flush: false,
+            interruptible: None,
+            delivery: None,
+            preemptible: None,
+        };
         self.port.send(AgentEvent::Say(say)).await.unwrap();
     }
 

@@ -9,7 +9,9 @@ use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::Call;
 use trunkline::call::action::{Action, AgentReport, CarrierCommand, TtsCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, Say, Start, TimedWord, TtsEvent};
-use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice};
+use trunkline::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
+};
 use trunkline::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
 /// Length of a frame, both ways.
@@ -51,6 +53,7 @@ pub(crate) fn settings(speech: Speech, playout: Playout, interruptible: Interrup
         limits: Limits::default(),
         text: Text::default(),
         seed: 1,
+        conversation: Conversation::default(),
     }
 }
 
@@ -253,6 +256,7 @@ impl World {
             flush: false,
             interruptible: None,
             delivery: None,
+            preemptible: None,
         };
         self.arrives(at, Event::Agent(AgentEvent::Say(say)));
     }
@@ -314,7 +318,7 @@ impl World {
                 Action::Carrier(command) => self.tell_carrier(command),
                 Action::Tts(command) => self.tell_voice(command),
                 Action::Agent(report) => self.reports.push((self.now, report)),
-                Action::End(_) => {}
+                Action::Hearing(_) | Action::End(_) => {}
             }
         }
         self.speak();
@@ -366,7 +370,7 @@ impl World {
                 self.contexts.remove(&context);
                 // What was on its way does come: late chunks are normal.
             }
-            TtsCommand::Flush { .. } | TtsCommand::HangUp { .. } => {}
+            TtsCommand::Flush { .. } | TtsCommand::HangUp { .. } | TtsCommand::Play { .. } => {}
         }
     }
 

@@ -28,7 +28,7 @@ pub async fn run(script: Script, port: CallPort, mut reports: mpsc::Receiver<Age
             AgentReport::Started => Some(&script.greeting),
             AgentReport::CallerSpeech(vad::Change::Stopped) => lines.next(),
             AgentReport::Digit(digit) => script.digits.get(&digit),
-            AgentReport::CallerSpeech(vad::Change::Started)
+            AgentReport::CallerSpeech(vad::Change::Started | vad::Change::Paused | vad::Change::Resumed)
             | AgentReport::TurnStarted { .. }
             | AgentReport::FirstAudio { .. }
             | AgentReport::Heard { .. }
@@ -36,6 +36,17 @@ pub async fn run(script: Script, port: CallPort, mut reports: mpsc::Receiver<Age
             | AgentReport::Interrupted { .. }
             | AgentReport::Skipped { .. }
             | AgentReport::SpeechFailed { .. }
+            | AgentReport::Prompt { .. }
+            | AgentReport::Probable { .. }
+            | AgentReport::Resumed
+            | AgentReport::HearingFailed { .. }
+            | AgentReport::Announced { .. }
+            | AgentReport::Connected
+            | AgentReport::Refused { .. }
+            | AgentReport::Dismissed
+            | AgentReport::AgentLost { .. }
+            | AgentReport::HandedOff { .. }
+            | AgentReport::Answered { .. }
             | AgentReport::Flow { .. }
             | AgentReport::Draining
             | AgentReport::Ended(_) => None,
@@ -48,6 +59,7 @@ pub async fn run(script: Script, port: CallPort, mut reports: mpsc::Receiver<Age
             flush: false,
             interruptible: None,
             delivery: None,
+            preemptible: None,
         };
         if port.send(AgentEvent::Say(say)).await.is_err() {
             return;

@@ -3,6 +3,8 @@
 //! The detector is `earshot` (16 kHz, 16 ms at a time). Telephone audio is brought to 16 kHz by a cubic polynomial
 //! *without* an anti-image filter on purpose: with a clean upsampler the detector takes white noise for speech.
 
+use std::time::Duration;
+
 use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, FixedAsync, PolynomialDegree, Resampler as _};
 use serde::{Deserialize, Serialize};
@@ -34,11 +36,14 @@ pub struct Settings {
     pub threshold: f32,
     /// Silence that ends the caller's speech, in milliseconds.
     pub silence_ms: u32,
+    /// Shorter silence that may be its end, in milliseconds; `None`: none is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { min_speech_ms: 100, threshold: 0.65, silence_ms: 700 }
+        Settings { min_speech_ms: 100, threshold: 0.65, silence_ms: 700, pause_ms: None }
     }
 }
 
@@ -48,6 +53,10 @@ impl Default for Settings {
 pub enum Change {
     /// The caller has been speaking for `min_speech_ms`.
     Started,
+    /// The caller has been silent for `pause_ms`, which may be the end.
+    Paused,
+    /// The caller goes on after a pause.
+    Resumed,
     /// The caller has been silent for `silence_ms`.
     Stopped,
 }
@@ -113,6 +122,11 @@ impl Detector {
     /// Whether the caller is speaking.
     pub fn is_speaking(&self) -> bool {
         self.speaking
+    }
+
+    /// How long the caller has been silent, as far as the detector can tell.
+    pub fn silence(&self) -> Duration {
+        Duration::from_millis(u64::from(self.silent_windows) * u64::from(WINDOW_MS))
     }
 
     /// Takes a piece of the caller's audio of any length; the last change in it, if there was one.
@@ -189,6 +203,8 @@ impl Detector {
 
     fn debounce(&mut self, speech: bool) -> Option<Change> {
         self.recent = self.recent << 1 | u128::from(speech);
+        let paused = self.settings.pause_ms.map(|pause| pause.div_ceil(WINDOW_MS).max(1));
+        let was_paused = self.speaking && paused.is_some_and(|paused| self.silent_windows >= paused);
         self.silent_windows = if speech { 0 } else { self.silent_windows.saturating_add(1) };
         let needed = self.settings.min_speech_ms.div_ceil(WINDOW_MS).clamp(1, HISTORY - 1);
         // One window of doubt is allowed, so that a plosive's gap does not restart the count.
@@ -201,7 +217,10 @@ impl Detector {
             self.speaking = false;
             return Some(Change::Stopped);
         }
-        None
+        if self.speaking && paused == Some(self.silent_windows) {
+            return Some(Change::Paused);
+        }
+        (was_paused && speech).then_some(Change::Resumed)
     }
 }
 
@@ -251,6 +270,16 @@ mod tests {
         let (still, murmur) = (with_pauses(1), with_pauses(40));
         assert!(!changes(&still, 160, settings).is_empty(), "the bursts count as speech");
         assert_eq!(changes(&still, 160, settings), changes(&murmur, 160, settings));
+    }
+
+    #[test]
+    fn a_pause_is_told_once_and_so_is_its_end() {
+        let settings = Settings { min_speech_ms: 48, silence_ms: 160, pause_ms: Some(64), ..Settings::default() };
+        let mut detector = Detector::new(MediaFormat::TELEPHONE, settings);
+        let changes: Vec<Change> =
+            "####......##....#...........".bytes().filter_map(|b| detector.debounce(b == b'#')).collect();
+        use Change::{Paused, Resumed, Started, Stopped};
+        assert_eq!(changes, [Started, Paused, Resumed, Paused, Resumed, Paused, Stopped]);
     }
 
     #[test]

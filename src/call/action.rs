@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Delivery, Fault, VoiceIndex};
+use super::event::{Clip, Delivery, Fault, LinkNumber, VoiceIndex};
 use crate::audio::{SourceFormat, vad};
 use crate::ids::{ContextId, MarkId, TurnId};
 
@@ -17,6 +17,8 @@ pub enum Action {
     Carrier(CarrierCommand),
     /// Tell a voice.
     Tts(TtsCommand),
+    /// Tell whoever writes down what the caller says.
+    Hearing(HearingCommand),
     /// Tell the agent, and whoever watches.
     Agent(AgentReport),
     /// The call is over: close the stream and every link.
@@ -73,6 +75,20 @@ pub enum TtsCommand {
         /// Where and how.
         on: Place,
     },
+    /// Give the next piece of a clip: audio of the context, then its `Done` if the clip ends within the piece. Only the
+    /// player is told this; it stands behind the voices of the settings.
+    Play {
+        /// Where, and in which format.
+        on: Place,
+        /// What.
+        clip: Clip,
+        /// How often the clip is to be played in all.
+        times: u32,
+        /// Where the piece begins, from the start of the first time.
+        from: Duration,
+        /// Its length.
+        length: Duration,
+    },
     /// Make no more speech for the context. Late chunks are normal.
     Cancel {
         /// Which voice.
@@ -87,7 +103,63 @@ impl TtsCommand {
     pub fn voice(&self) -> VoiceIndex {
         match self {
             TtsCommand::Dial { voice } | TtsCommand::HangUp { voice } | TtsCommand::Cancel { voice, .. } => *voice,
-            TtsCommand::Speak { on, .. } | TtsCommand::Flush { on } | TtsCommand::Finish { on } => on.voice,
+            TtsCommand::Speak { on, .. }
+            | TtsCommand::Flush { on }
+            | TtsCommand::Finish { on }
+            | TtsCommand::Play { on, .. } => on.voice,
+        }
+    }
+}
+
+/// What to tell whoever writes down what the caller says. Links are counted, and for a moment there may be two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HearingCommand {
+    /// Make a link. Answered by `Up` or `Down`.
+    Dial {
+        /// Its number, never used before.
+        link: LinkNumber,
+        /// The caller's language; `None` takes the vendor's setting.
+        language: Option<String>,
+    },
+    /// The caller's audio, in the inbound format.
+    Audio {
+        /// On which link.
+        link: LinkNumber,
+        /// Headerless samples of any length.
+        audio: Bytes,
+    },
+    /// The caller has paused: report every word of the audio so far. Answered by `Finalised`, as far as vendors can.
+    Finalise {
+        /// On which link.
+        link: LinkNumber,
+    },
+    /// Nothing was sent for a while; the link is still wanted.
+    KeepAlive {
+        /// On which link.
+        link: LinkNumber,
+    },
+    /// No more audio will come. What is still reported is wanted.
+    Close {
+        /// Which link.
+        link: LinkNumber,
+    },
+    /// Drop the link. Not answered.
+    HangUp {
+        /// Which link.
+        link: LinkNumber,
+    },
+}
+
+impl HearingCommand {
+    /// Which link is meant.
+    pub fn link(&self) -> LinkNumber {
+        match self {
+            HearingCommand::Dial { link, .. }
+            | HearingCommand::Audio { link, .. }
+            | HearingCommand::Finalise { link }
+            | HearingCommand::KeepAlive { link }
+            | HearingCommand::Close { link }
+            | HearingCommand::HangUp { link } => *link,
         }
     }
 }
@@ -145,6 +217,9 @@ pub enum AgentReport {
         heard: Heard,
         /// By what.
         cause: Cause,
+        /// It waited behind another turn, with which it was dropped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        queued: bool,
     },
     /// Words of a turn that the caller will not hear although the turn goes on, because a voice failed in the middle.
     Skipped {
@@ -165,6 +240,61 @@ pub enum AgentReport {
     Digit(char),
     /// The caller started or stopped speaking.
     CallerSpeech(vad::Change),
+    /// What the caller said.
+    Prompt {
+        /// The whole of it, or all that is known so far.
+        text: String,
+        /// The caller has finished. Until then, what follows replaces it.
+        last: bool,
+        /// Language code, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
+    },
+    /// The caller has probably finished: an answer may be prepared, but not spoken before the `Prompt` that is the last.
+    Probable {
+        /// What the caller said.
+        text: String,
+    },
+    /// The caller goes on after all: what was prepared since `Probable` is void.
+    Resumed,
+    /// Hearing failed for good, or for now: what the caller says is not written down.
+    HearingFailed {
+        /// Why.
+        fault: Fault,
+    },
+    /// The gateway itself speaks, because nobody else did or because time is up: these words were not the agent's.
+    Announced {
+        /// The turn in which it does.
+        turn: TurnId,
+        /// What it says.
+        text: String,
+    },
+    /// The link to an agent outside this process is made.
+    Connected,
+    /// What the agent sent made no sense, in words for the agent.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// So many messages in a row made no sense that the agent's link is ended.
+    Dismissed,
+    /// The link to an agent outside this process could not be made, or broke.
+    AgentLost {
+        /// Why.
+        fault: Fault,
+    },
+    /// What the agent hands to whoever goes on with the call.
+    HandedOff {
+        /// The agent's own text.
+        data: String,
+    },
+    /// How long the caller waited for a turn that answers a prompt, once its first sound was heard.
+    Answered {
+        /// Which turn.
+        turn: TurnId,
+        /// Part by part.
+        wait: Wait,
+    },
     /// Whether the agent should go on producing text for a turn.
     Flow {
         /// Which.
@@ -189,6 +319,30 @@ pub struct Heard {
     pub estimated: bool,
 }
 
+/// The time between the caller's last sound and the first sound of the answer, part by part: their sum is the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// From the end of the caller's speech to the transcript.
+    pub hearing: Duration,
+    /// To the agent's first token.
+    pub thinking: Duration,
+    /// To the first text that the voice was given.
+    pub gathering: Duration,
+    /// To the first audio of it.
+    pub speaking: Duration,
+    /// To the first frame that was sent.
+    pub sending: Duration,
+    /// To the first mark that was heard.
+    pub line: Duration,
+}
+
+impl Wait {
+    /// The whole wait.
+    pub fn total(&self) -> Duration {
+        self.hearing + self.thinking + self.gathering + self.speaking + self.sending + self.line
+    }
+}
+
 /// What cut a turn off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -199,6 +353,8 @@ pub enum Cause {
     Dtmf,
     /// The agent asked for silence.
     Request,
+    /// A later turn took its place.
+    Preempted,
     /// The call ended.
     CallEnded,
 }
@@ -225,4 +381,12 @@ pub enum EndReason {
     HungUp,
     /// Speech failed and the settings say to close.
     SpeechFailed,
+    /// The agent was done with it.
+    AgentDone,
+    /// The agent was lost.
+    AgentLost,
+    /// The call lasted as long as it may.
+    TimeUp,
+    /// Neither side said anything for too long.
+    Idle,
 }

@@ -12,7 +12,7 @@ impl Interruptible {
     /// Whether `cause` may cut off what carries this policy.
     pub fn allows(self, cause: Cause) -> bool {
         match cause {
-            Cause::Request | Cause::CallEnded => true,
+            Cause::Request | Cause::Preempted | Cause::CallEnded => true,
             Cause::Speech => matches!(self, Interruptible::Any | Interruptible::Speech),
             Cause::Dtmf => matches!(self, Interruptible::Any | Interruptible::Dtmf),
         }
@@ -35,13 +35,51 @@ impl Call {
             self.cancel_contexts(turn);
         }
         let failed = dropped.iter().any(|turn| turn.failed.is_some());
-        for turn in dropped {
-            self.report_dropped(&turn, heard, cause);
+        for (place, turn) in dropped.into_iter().enumerate() {
+            self.report_dropped(&turn, heard, cause, place > 0);
             self.recycle(turn);
         }
         if failed && self.settings.on_failure == OnFailure::Close {
             self.finish(now, EndReason::SpeechFailed);
         }
+    }
+
+    /// A vendor heard the caller start, before or without our own detector.
+    pub(super) fn on_vendor_speech(&mut self, now: CallTime) {
+        if !self.is_caller_speaking {
+            self.interrupt(now, Cause::Speech);
+        }
+    }
+
+    /// Whether input of the caller that may not interrupt what is heard now is kept from the agent as well.
+    pub(super) fn is_input_swallowed(&self, cause: Cause) -> bool {
+        let is_uninterruptible = self.turns.front().is_some_and(|turn| !turn.interruptible.allows(cause));
+        is_uninterruptible && !self.settings.conversation.reported_during_speech.allows(cause)
+    }
+
+    /// A later turn opens: one before it that gives way to later ones is cut off, or dropped unheard.
+    pub(super) fn preempt(&mut self, now: CallTime) {
+        let Some(turn) =
+            self.turns.back().is_some_and(|turn| turn.preemptible).then(|| self.turns.pop_back()).flatten()
+        else {
+            return;
+        };
+        let dropped = [turn];
+        let begun = dropped.iter().any(|turn| turn.begun);
+        let heard = if begun { self.clear(now, &dropped) } else { self.drop_lines(&dropped) };
+        let [turn] = dropped;
+        self.cancel_contexts(&turn);
+        self.report_dropped(&turn, heard, Cause::Preempted, !self.turns.is_empty());
+        self.recycle(turn);
+    }
+
+    /// Drops the audio of turns of which nothing was sent; the ledger's position that was heard.
+    fn drop_lines(&mut self, dropped: &[Turn]) -> u64 {
+        let Some(line) = &mut self.line else { return 0 };
+        for context in dropped.iter().flat_map(|turn| &turn.contexts) {
+            line.playout.drop_line(context.id);
+        }
+        0
     }
 
     /// Whether `cause` may cut off what is heard now. A turn exists from its first text on: stopping it before its first
@@ -94,7 +132,11 @@ impl Call {
                 false
             }
             Action::Carrier(CarrierCommand::Mark(_)) => false,
-            Action::Carrier(CarrierCommand::Clear { .. }) | Action::Tts(_) | Action::Agent(_) | Action::End(_) => true,
+            Action::Carrier(CarrierCommand::Clear { .. })
+            | Action::Tts(_)
+            | Action::Hearing(_)
+            | Action::Agent(_)
+            | Action::End(_) => true,
         });
         let cut = line.ledger.cut_epoch(now, withdrawn);
         self.stats.marks_flushed += cut.marks;
@@ -107,10 +149,10 @@ impl Call {
         }
     }
 
-    pub(super) fn report_dropped(&mut self, turn: &Turn, heard: u64, cause: Cause) {
+    pub(super) fn report_dropped(&mut self, turn: &Turn, heard: u64, cause: Cause, queued: bool) {
         let is_estimate = self.line.as_ref().is_some_and(|line| line.ledger.is_estimate());
         let heard = turn.heard(heard, is_estimate);
-        self.report(AgentReport::Interrupted { turn: turn.id, heard, cause });
+        self.report(AgentReport::Interrupted { turn: turn.id, heard, cause, queued });
     }
 
     /// Takes what a finished turn borrowed, and remembers that it is over.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::action::Place;
-use super::event::{Delivery, VoiceIndex};
+use super::event::{Clip, Delivery, VoiceIndex};
 use super::heard::Transcript;
 use super::settings::{Buffering, Limits};
 use super::text::{self, Piece};
@@ -40,6 +40,19 @@ pub(super) enum Overdue {
     Over,
     /// Speech is missing.
     Stalled,
+}
+
+/// What a context plays, if it does not speak.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    /// What.
+    pub(super) clip: Clip,
+    /// How often.
+    pub(super) times: u32,
+    /// How much of it was asked for.
+    pub(super) asked: Duration,
+    /// When it was last asked for.
+    pub(super) asked_at: CallTime,
 }
 
 /// What is left of a context that broke off.
@@ -81,6 +94,8 @@ pub(super) struct Context {
     pub(super) author: Author,
     /// What it accepts.
     pub(super) state: State,
+    /// What it plays, if it does not speak.
+    pub(super) recorded: Option<Recorded>,
     /// How it sounds; the same for its whole life.
     pub(super) delivery: Arc<Delivery>,
     source: SourceFormat,
@@ -119,6 +134,7 @@ impl Context {
             voice: on.voice,
             author,
             state: State::Open,
+            recorded: None,
             delivery: on.delivery.clone(),
             source: on.format,
             format,
@@ -255,6 +271,16 @@ impl Context {
         self.transcript.is_all_timed(self.received_us())
     }
 
+    /// When its vendor last sent anything for it.
+    pub(super) fn last_sign(&self) -> Option<CallTime> {
+        self.last_sign
+    }
+
+    /// Length of the audio that came.
+    pub(super) fn received(&self) -> Duration {
+        Duration::from_micros(self.received_us())
+    }
+
     /// Time from its opening to its first audio.
     pub(super) fn first_byte(&self) -> Duration {
         self.first_byte.unwrap_or_default()
@@ -262,6 +288,9 @@ impl Context {
 
     /// When its silence becomes a fault.
     pub(super) fn overdue_at(&self, limits: &Limits) -> Option<CallTime> {
+        if self.recorded.is_some() {
+            return self.clip_overdue_at(limits.clip);
+        }
         let since = self.owed_since()?;
         let limit = match (self.last_chunk, self.overdue()) {
             (None, _) => limits.first_audio,

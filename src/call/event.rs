@@ -19,6 +19,13 @@ pub enum Event {
     Agent(AgentEvent),
     /// A voice answered.
     Tts(TtsEvent),
+    /// Who writes down what the caller says answered.
+    Hearing {
+        /// On which of its links.
+        link: LinkNumber,
+        /// What.
+        event: HearingEvent,
+    },
     /// Somebody other than the core's own detector heard the caller start or stop.
     Speech(SpeechEvent),
     /// A deadline passed.
@@ -69,10 +76,35 @@ pub struct Start {
 pub enum AgentEvent {
     /// Text to speak.
     Say(Say),
+    /// A recording or tones to play, as a turn of its own.
+    Play(Play),
     /// Fall silent at once and forget every turn.
     Clear,
+    /// What is said, and what is heard, is in another language from the next turn on. `None` keeps what holds.
+    Language {
+        /// Of the voice, as the agent names it.
+        speech: Option<String>,
+        /// Of the caller.
+        hearing: Option<String>,
+    },
+    /// The agent is done with the call at once, whatever is still to be heard; what follows the stream goes on.
+    End {
+        /// What the agent hands to whoever goes on.
+        handoff: Option<String>,
+    },
     /// End the call.
     HangUp,
+    /// The link to an agent outside this process is made.
+    Up {
+        /// What is said first.
+        greeting: Option<Say>,
+    },
+    /// The link to an agent outside this process could not be made, or broke.
+    Lost(Fault),
+    /// Something that made no sense, in words for the agent: it is told, and too many in a row end its link.
+    Malformed(String),
+    /// Something of no consequence.
+    Ignored,
 }
 
 /// A piece of a turn's text.
@@ -90,6 +122,34 @@ pub struct Say {
     pub interruptible: Option<Interruptible>,
     /// How to speak from here on; `None` keeps what holds.
     pub delivery: Option<Arc<Delivery>>,
+    /// Whether a later turn cuts this one off rather than wait for its end; `None` keeps what holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemptible: Option<bool>,
+}
+
+/// A turn that is played, not spoken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Play {
+    /// The turn; a number not seen before.
+    pub turn: TurnId,
+    /// What is played.
+    pub clip: Clip,
+    /// How often, at least once.
+    pub times: u32,
+    /// What may cut it off; `None` takes the call's setting.
+    pub interruptible: Option<Interruptible>,
+    /// Whether a later turn cuts it off rather than wait for its end.
+    pub preemptible: bool,
+}
+
+/// Something that sounds without a voice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clip {
+    /// A recording, by its URL.
+    Recording(String),
+    /// The tones of a keypad: `0` to `9`, `*`, `#`, and `w` for half a second of silence.
+    Tones(String),
 }
 
 /// How an utterance is spoken. What is `None` is the voice's own setting.
@@ -168,7 +228,60 @@ pub struct TimedWord {
     pub end_us: u64,
 }
 
-/// Why speech failed.
+/// Counts the links of one call to whoever writes down what the caller says.
+pub type LinkNumber = u32;
+
+/// What whoever writes down the caller's words reports, in no vendor's words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HearingEvent {
+    /// The link takes audio.
+    Up,
+    /// The link could not be made, or broke.
+    Down(Fault),
+    /// Words, or a sign of where a turn of the caller begins or ends, or both.
+    Heard(Words),
+    /// Every word of the audio before our request to finalise has been reported.
+    Finalised,
+    /// The vendor refused something; the link lives on.
+    Failed(Fault),
+    /// Something of no consequence, or unknown.
+    Ignored,
+    /// A message that made no sense: counted and dropped.
+    Garbage,
+}
+
+/// What the caller said, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The text. If it may still change, it replaces what was reported since the last text that could not.
+    pub text: String,
+    /// The text will not change any more: what follows is reported apart from it.
+    pub is_final: bool,
+    /// Where the caller's turn stands, if the vendor says.
+    pub turn: Option<TurnSign>,
+    /// Language code, if the vendor tells.
+    pub language: Option<String>,
+    /// With them, every word of the audio before our request to finalise has been reported: what
+    /// [`HearingEvent::Finalised`] says where it is a message of its own.
+    pub finalised: bool,
+}
+
+/// What a vendor says of the caller's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnSign {
+    /// The caller began to speak.
+    Started,
+    /// The caller has probably finished.
+    Probable,
+    /// The caller goes on after all.
+    Resumed,
+    /// The caller has finished, but words may be missing until they are asked for.
+    Quiet,
+    /// The caller has finished, and every word has been reported.
+    Ended,
+}
+
+/// Why speech, hearing or an agent failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What it means for the next try.
@@ -197,14 +310,31 @@ pub enum FaultKind {
 pub enum SpeechEvent {
     /// The caller started to speak.
     Started,
+    /// The caller pauses, which may be the end.
+    Paused,
+    /// The caller goes on after a pause.
+    Resumed,
     /// The caller stopped.
     Stopped,
+}
+
+impl From<SpeechEvent> for vad::Change {
+    fn from(event: SpeechEvent) -> Self {
+        match event {
+            SpeechEvent::Started => vad::Change::Started,
+            SpeechEvent::Paused => vad::Change::Paused,
+            SpeechEvent::Resumed => vad::Change::Resumed,
+            SpeechEvent::Stopped => vad::Change::Stopped,
+        }
+    }
 }
 
 impl From<vad::Change> for SpeechEvent {
     fn from(change: vad::Change) -> Self {
         match change {
             vad::Change::Started => SpeechEvent::Started,
+            vad::Change::Paused => SpeechEvent::Paused,
+            vad::Change::Resumed => SpeechEvent::Resumed,
             vad::Change::Stopped => SpeechEvent::Stopped,
         }
     }

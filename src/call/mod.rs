@@ -4,10 +4,15 @@
 //! Production, replay and simulation drive the same four methods.
 
 pub mod action;
+mod agent;
+mod answer;
 mod barge_in;
+mod clips;
 mod contexts;
 pub mod event;
 mod heard;
+mod hearing;
+mod lifetime;
 mod links;
 mod marks;
 mod pacing;
@@ -25,10 +30,13 @@ mod turn;
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use action::{Action, AgentReport, CarrierCommand, Cause, EndReason, TtsCommand};
-use event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start, TtsEvent};
+use answer::Asked;
+use bytes::Bytes;
+use event::{CarrierEvent, Delivery, Event, Start, TtsEvent};
 use links::{Link, Need};
 use marks::{Echo, Ledger};
 use pacing::Pacing;
@@ -59,6 +67,8 @@ pub struct Call {
     /// What exists from the start of a two-way stream on.
     line: Option<Line>,
     detector: Option<vad::Detector>,
+    /// As the detector last said.
+    is_caller_speaking: bool,
     /// Live turns in the order in which they are heard.
     turns: VecDeque<Turn>,
     turns_seen: u64,
@@ -70,6 +80,24 @@ pub struct Call {
     patient_until: CallTime,
     /// The next deadline but for frames, as the last `handle` left it: it is asked for twice for each event.
     decision: Option<(CallTime, Timer)>,
+    /// Who writes down what the caller says.
+    hearing: Option<hearing::Hearing>,
+    /// When the stream began.
+    began: Option<CallTime>,
+    /// How often the caller was asked because nobody said anything.
+    idle_asked: usize,
+    /// Since when nobody has said anything, and nothing is owed.
+    idle_since: Option<CallTime>,
+    /// How later turns are spoken unless their text says otherwise.
+    delivery: Arc<Delivery>,
+    /// The caller waits for an answer to this.
+    answer: Option<Asked>,
+    /// Messages of the agent in a row that made no sense.
+    malformed: u32,
+    /// Turns in which the gateway itself spoke.
+    announced: u32,
+    /// The call ends so once what is being said was heard.
+    closing: Option<EndReason>,
     end: Option<EndReason>,
 }
 
@@ -121,6 +149,7 @@ impl Call {
             links,
             line: None,
             detector: None,
+            is_caller_speaking: false,
             turns: VecDeque::new(),
             turns_seen: 0,
             over: Over::default(),
@@ -128,6 +157,15 @@ impl Call {
             owed_silence: None,
             patient_until: CallTime::ZERO,
             decision: None,
+            hearing: None,
+            began: None,
+            idle_asked: 0,
+            idle_since: None,
+            delivery: Arc::default(),
+            answer: None,
+            malformed: 0,
+            announced: 0,
+            closing: None,
             end: None,
         }
     }
@@ -142,8 +180,8 @@ impl Call {
             Event::Carrier(event) => self.on_carrier(now, event),
             Event::Agent(event) => self.on_agent(now, event),
             Event::Tts(event) => self.on_tts(now, event),
-            Event::Speech(SpeechEvent::Started) => self.on_speech(now, vad::Change::Started),
-            Event::Speech(SpeechEvent::Stopped) => self.on_speech(now, vad::Change::Stopped),
+            Event::Hearing { link, event } => self.on_hearing(now, link, event),
+            Event::Speech(speech) => self.on_speech(now, speech.into()),
             Event::Wake => {}
             Event::Drain => self.report(AgentReport::Draining),
         }
@@ -159,6 +197,7 @@ impl Call {
         self.close_turns(now);
         self.release(now, Duration::ZERO);
         self.watch_silence(now);
+        self.watch_idleness(now);
     }
 
     /// The next thing to do, in order. Drain it to `None` after every `handle`.
@@ -184,7 +223,7 @@ impl Call {
     fn on_carrier(&mut self, now: CallTime, event: CarrierEvent) {
         match event {
             CarrierEvent::Started(start) => self.on_started(now, &start),
-            CarrierEvent::Media(audio) => self.on_media(now, &audio),
+            CarrierEvent::Media(audio) => self.on_media(now, audio),
             CarrierEvent::Mark(mark) => {
                 let Some(line) = &mut self.line else { return };
                 let (echo, settled) = line.ledger.on_echo(now, mark);
@@ -196,7 +235,10 @@ impl Call {
                 self.report_heard(now);
             }
             CarrierEvent::Digit(digit) => {
-                self.report(AgentReport::Digit(digit));
+                self.stir();
+                if !self.is_input_swallowed(Cause::Dtmf) {
+                    self.report(AgentReport::Digit(digit));
+                }
                 self.interrupt(now, Cause::Dtmf);
             }
             CarrierEvent::Stopped => self.finish(now, EndReason::CarrierStopped),
@@ -216,6 +258,7 @@ impl Call {
             self.stats.garbage += 1;
             return;
         }
+        self.began = Some(now);
         self.detector = Some(vad::Detector::new(start.inbound, self.settings.detector));
         let playout = self.settings.playout;
         self.line = start.outbound.map(|format| Line {
@@ -232,13 +275,15 @@ impl Call {
             // Before there is any text, so that the first word does not wait for a handshake.
             self.dial(now, 0);
         }
+        self.start_hearing(now, start.inbound);
     }
 
-    fn on_media(&mut self, now: CallTime, audio: &[u8]) {
+    fn on_media(&mut self, now: CallTime, audio: Bytes) {
         self.stats.frames_in += 1;
-        if let Some(change) = self.detector.as_mut().and_then(|detector| detector.push(audio)) {
+        if let Some(change) = self.detector.as_mut().and_then(|detector| detector.push(&audio)) {
             self.on_speech(now, change);
         }
+        self.hear(now, &audio);
         let Some(line) = self.line.as_ref().filter(|line| line.has_metronome) else { return };
         let ahead = line.pacing.look_ahead();
         self.release(now, ahead);
@@ -252,16 +297,18 @@ impl Call {
     fn on_speech(&mut self, now: CallTime, change: vad::Change) {
         self.report(AgentReport::CallerSpeech(change));
         match change {
-            vad::Change::Started => self.interrupt(now, Cause::Speech),
-            vad::Change::Stopped => {}
-        }
-    }
-
-    fn on_agent(&mut self, now: CallTime, event: AgentEvent) {
-        match event {
-            AgentEvent::Say(say) => self.on_say(now, say),
-            AgentEvent::Clear => self.interrupt(now, Cause::Request),
-            AgentEvent::HangUp => self.finish(now, EndReason::HungUp),
+            vad::Change::Started => {
+                self.is_caller_speaking = true;
+                self.stir();
+                self.interrupt(now, Cause::Speech);
+                self.on_caller_started(now);
+            }
+            vad::Change::Paused => self.on_caller_paused(now),
+            vad::Change::Resumed => self.on_caller_resumed(),
+            vad::Change::Stopped => {
+                self.is_caller_speaking = false;
+                self.on_caller_stopped(now);
+            }
         }
     }
 
@@ -287,8 +334,10 @@ impl Call {
     /// Ends the call: what was heard is frozen, every turn is reported.
     fn finish(&mut self, now: CallTime, reason: EndReason) {
         let heard = self.cut_epoch(now).heard;
+        let mut queued = false;
         while let Some(turn) = self.turns.pop_front() {
-            self.report_dropped(&turn, heard, Cause::CallEnded);
+            self.report_dropped(&turn, heard, Cause::CallEnded, queued);
+            queued = true;
         }
         self.end = Some(reason);
         self.report(AgentReport::Ended(reason));

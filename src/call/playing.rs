@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::{AgentReport, CarrierCommand, EndReason};
+use super::action::{Action, AgentReport, CarrierCommand, EndReason};
 use super::contexts::{Author, Context};
 use super::settings::OnFailure;
 use super::turn::Turn;
@@ -80,11 +80,14 @@ impl Call {
         if let Some(mark) = mark {
             self.tell_carrier(CarrierCommand::Mark(mark));
         }
-        self.count_sent(next.context, position, samples);
+        self.count_sent(now, next.context, position, samples);
     }
 
-    fn count_sent(&mut self, context: ContextId, position: u64, samples: u64) {
+    fn count_sent(&mut self, now: CallTime, context: ContextId, position: u64, samples: u64) {
         let Some(turn) = self.turns.iter_mut().find(|turn| turn.id == context.turn) else { return };
+        if let Some(answer) = &mut turn.answer {
+            answer.on_frame(now);
+        }
         let Some(context) = turn.context_mut(context) else { return };
         context.on_sent(position, samples);
         let (author, first_byte) = (context.author, context.first_byte());
@@ -122,6 +125,10 @@ impl Call {
         let Some(line) = &self.line else { return };
         let (heard, is_estimate) = (line.ledger.heard(now), line.ledger.is_estimate());
         let Some(turn) = self.turns.front_mut() else { return };
+        if let Some(wait) = turn.answer.filter(|_| turn.is_heard_of(heard)).and_then(|answer| answer.on_heard(now)) {
+            let (id, _) = (turn.id, turn.answer.take());
+            self.actions.push_back(Action::Agent(AgentReport::Answered { turn: id, wait }));
+        }
         if let Some(heard) = turn.heard_more(heard, is_estimate) {
             let turn = turn.id;
             self.report(AgentReport::Heard { turn, heard });
@@ -132,6 +139,12 @@ impl Call {
     pub(super) fn close_turns(&mut self, now: CallTime) {
         loop {
             self.retire_lines(now);
+            if self.turns.is_empty()
+                && let Some(reason) = self.closing.take()
+            {
+                self.finish(now, reason);
+                return;
+            }
             if !self.is_front_heard(now) {
                 return;
             }

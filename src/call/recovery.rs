@@ -24,6 +24,10 @@ impl Call {
             self.stats.garbage += 1;
             return;
         };
+        if self.is_clip(id) {
+            self.fail_clip(now, id, fault);
+            return;
+        }
         let Some(context) = self.live_context(id) else { return };
         let voice = context.voice;
         if context.is_spoken() {

@@ -25,10 +25,101 @@ pub struct Settings {
     /// How long things may take.
     pub limits: Limits,
     /// How written text is turned into what is spoken.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Text::is_default")]
     pub text: Text,
     /// Start of the jitter of back-offs, so that a replay waits as the call did.
     pub seed: u64,
+    /// How the call is a conversation, if it is one.
+    #[serde(default, skip_serializing_if = "Conversation::is_default")]
+    pub conversation: Conversation,
+}
+
+/// How a call is a conversation: what is heard, what is told to the agent, what happens without either of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Conversation {
+    /// Who writes down what the caller says; `None`: nobody does.
+    pub hearing: Option<Hearing>,
+    /// Input of the caller that is reported although it may not interrupt what is heard just then.
+    pub reported_during_speech: Interruptible,
+    /// What happens when nobody speaks, and how long a call may last.
+    pub lifetime: Lifetime,
+    /// What happens when the agent is lost.
+    pub on_agent_lost: OnAgentLost,
+}
+
+impl Conversation {
+    /// Whether it is the default, which stands on no tape.
+    pub fn is_default(&self) -> bool {
+        *self == Conversation::default()
+    }
+}
+
+/// How what the caller says is written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hearing {
+    /// Its name in reports and metrics.
+    pub name: Cow<'static, str>,
+    /// How texts that will not change are joined.
+    pub joins: Joins,
+    /// Who decides that the caller has finished.
+    pub turn_end: TurnEnd,
+    /// Tell the agent when the caller has probably finished, so that an answer can be prepared. Where our own silence
+    /// decides, that is after the detector's pause.
+    pub eager: bool,
+    /// Report what is known of an utterance before it is over.
+    pub partials: bool,
+    /// A link is replaced before it is so old; `None`: never.
+    pub session: Option<Duration>,
+    /// Longest wait for the last words after the end of the caller's speech.
+    pub last_words: Duration,
+    /// Without audio for so long, a link is told that it is still wanted.
+    pub keep_alive: Duration,
+}
+
+/// How one text follows another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Joins {
+    /// As they stand: white space belongs to them.
+    Verbatim,
+    /// With one space between them.
+    Space,
+}
+
+/// Who decides that the caller has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnEnd {
+    /// We: when the detector has heard silence for long enough.
+    Silence,
+    /// The vendor; our silence decides where it stays silent itself for [`Hearing::last_words`] more.
+    Vendor,
+}
+
+/// What happens when nobody speaks, and how long a call may last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifetime {
+    /// Silence on both sides after which the caller is asked; `None`: never.
+    pub idle: Option<Duration>,
+    /// What the caller is asked, one line each time. After the last one, another such silence ends the call.
+    pub idle_lines: Vec<String>,
+    /// How long a call may last; `None`: for ever.
+    pub longest: Option<Duration>,
+    /// What is said when a call ends because of either; empty: nothing.
+    pub goodbye: String,
+}
+
+/// What happens when the link to an agent outside this process is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAgentLost {
+    /// The fallback line is said, then the stream is closed.
+    #[default]
+    Apologise,
+    /// The stream is closed at once: something else goes on with the call.
+    Close,
 }
 
 /// One way of making speech.
@@ -83,10 +174,11 @@ pub struct Playout {
 }
 
 /// Which input of the caller may cut an utterance off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interruptible {
     /// Speech and digits.
+    #[default]
     Any,
     /// Speech alone.
     Speech,
@@ -129,6 +221,11 @@ impl Text {
         english: true,
     };
 
+    /// Whether it is the default, which stands on no tape.
+    pub fn is_default(&self) -> bool {
+        *self == Text::default()
+    }
+
     /// Whether no text is changed before it is cut into pieces.
     pub(super) fn keeps_all(self) -> bool {
         Text { closing: false, english: true, ..self } == Text::VERBATIM
@@ -166,6 +263,8 @@ pub struct Limits {
     pub unheard_low: Duration,
     /// A link that lived for so long was a good one: its loss starts a new series of tries.
     pub link_proved: Duration,
+    /// From the request for a piece of a clip to its audio: it may have to be fetched first.
+    pub clip: Duration,
     /// Tries at one thing before it counts as failed.
     pub tries: u32,
 }
@@ -181,6 +280,7 @@ impl Default for Limits {
             unheard_high: Duration::from_secs(20),
             unheard_low: Duration::from_secs(10),
             link_proved: Duration::from_secs(10),
+            clip: Duration::from_secs(10),
             tries: 4,
         }
     }

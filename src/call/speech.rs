@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::action::{Action, AgentReport, Flow, Place, TtsCommand};
+use super::action::{Action, AgentReport, Cause, Flow, Heard, Place, TtsCommand};
+use super::agent::ANNOUNCEMENTS;
 use super::contexts::Context;
 use super::event::{Delivery, Fault, FaultKind, Say};
 use super::links;
@@ -11,7 +12,7 @@ use super::text::{Piece, Scribe};
 use super::turn::{Step, Turn};
 use super::{Call, TURNS_MAX};
 use crate::audio::{Converter, SourceFormat};
-use crate::ids::{CallTime, ContextId};
+use crate::ids::{CallTime, ContextId, TurnId};
 
 /// Turns that are synthesised at once: the one that is heard, and the next.
 const TURNS_AHEAD: usize = 2;
@@ -19,25 +20,40 @@ const TURNS_AHEAD: usize = 2;
 impl Call {
     pub(super) fn on_say(&mut self, now: CallTime, say: Say) {
         let id = say.turn;
-        if self.over.contains(id) {
+        if self.turn_mut(id).is_some_and(|turn| turn.is_clip()) {
             return;
         }
-        if self.turn_mut(id).is_none() {
-            if self.turns.len() >= TURNS_MAX || self.line.is_none() {
-                self.over.insert(id);
-                let cause = super::Cause::Request;
-                self.report(AgentReport::Interrupted { turn: id, heard: super::action::Heard::default(), cause });
-                return;
-            }
-            self.turns_seen += 1;
-            let buffering = self.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering);
-            let scribe = Scribe::new(self.settings.text, buffering);
-            self.turns.push_back(Turn::new(id, self.turns_seen, self.settings.interruptible, scribe, now));
-            self.report(AgentReport::TurnStarted { turn: id });
-        }
-        if let Some(turn) = self.turn_mut(id) {
+        if self.open_turn(now, id)
+            && let Some(turn) = self.turn_mut(id)
+        {
             turn.push(now, say);
         }
+    }
+
+    /// Opens a turn behind those that are live, unless it is one of them. `false` if it is over, or refused.
+    pub(super) fn open_turn(&mut self, now: CallTime, id: TurnId) -> bool {
+        if self.over.contains(id) {
+            return false;
+        }
+        if self.turn_mut(id).is_some() {
+            return true;
+        }
+        if self.turns.len() >= TURNS_MAX || self.line.is_none() || self.closing.is_some() {
+            self.over.insert(id);
+            let (heard, cause) = (Heard::default(), Cause::Request);
+            self.report(AgentReport::Interrupted { turn: id, heard, cause, queued: true });
+            return false;
+        }
+        self.preempt(now);
+        self.turns_seen += 1;
+        let buffering = self.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering);
+        let scribe = Scribe::new(self.settings.text, buffering);
+        let mut turn = Turn::new(id, self.turns_seen, self.settings.interruptible, scribe, now);
+        turn.base = self.delivery.clone();
+        turn.answer = self.answer.take_if(|_| id.0 < ANNOUNCEMENTS).map(|answer| answer.begin(now));
+        self.turns.push_back(turn);
+        self.report(AgentReport::TurnStarted { turn: id });
+        true
     }
 
     /// Gives text to contexts as far as links, limits and the audio that is still unheard allow.
@@ -57,6 +73,10 @@ impl Call {
 
     /// Takes one step with the text of a turn; whether there may be another.
     fn give_step(&mut self, now: CallTime, index: usize) -> bool {
+        if self.turns.get(index).is_some_and(Turn::is_clip) {
+            self.give_clip(now, index);
+            return false;
+        }
         if !self.may_give(now, index) {
             self.hurry_retry(now, index);
             return false;
@@ -135,6 +155,9 @@ impl Call {
     fn speak(&mut self, now: CallTime, index: usize, piece: Piece) {
         let Some(turn) = self.turns.get_mut(index) else { return };
         let Some(voice) = self.settings.voices.get(turn.voice) else { return };
+        if let Some(answer) = &mut turn.answer {
+            answer.on_text(now);
+        }
         let Some(context) = turn.open_context() else { return };
         context.on_text(now, &piece, voice.buffering);
         let on = context.place();
@@ -142,24 +165,39 @@ impl Call {
     }
 
     fn open_context(&mut self, now: CallTime, index: usize, delivery: Arc<Delivery>) -> bool {
-        let (Some(turn), Some(line)) = (self.turns.get_mut(index), &mut self.line) else { return false };
+        let (Some(turn), Some(line)) = (self.turns.get(index), &self.line) else { return false };
         let Some(voice) = self.settings.voices.get(turn.voice) else { return false };
         let format = source_format(voice, line.format.rate);
-        let on = Place { voice: turn.voice, context: turn.next_context(), format, delivery };
+        self.open_place(now, turn.id, format, |context| context.delivery = delivery)
+    }
+
+    /// Opens a context of a turn for audio of `format`, as `shape` wants it.
+    pub(super) fn open_place(
+        &mut self,
+        now: CallTime,
+        id: TurnId,
+        format: SourceFormat,
+        shape: impl FnOnce(&mut Context),
+    ) -> bool {
+        let (Some(turn), Some(line)) = (self.turns.iter_mut().find(|turn| turn.id == id), &mut self.line) else {
+            return false;
+        };
+        let on = Place { voice: turn.voice, context: turn.next_context(), format, delivery: Arc::default() };
         let pooled = self.converters.iter().position(|converter| converter.source() == format);
         let converter = match pooled {
             Some(at) => self.converters.swap_remove(at),
             None => match Converter::new(format, line.format) {
                 Ok(converter) => converter,
                 Err(error) => {
-                    let (id, fault) = (turn.id, Fault { kind: FaultKind::Fatal, reason: error.to_string() });
+                    let fault = Fault { kind: FaultKind::Fatal, reason: error.to_string() };
                     self.give_up(now, id, fault);
                     return false;
                 }
             },
         };
         line.playout.open((turn.rank, on.context.serial), on.context);
-        let context = Context::new(&on, turn.author(), converter, line.format, now);
+        let mut context = Context::new(&on, turn.author(), converter, line.format, now);
+        shape(&mut context);
         turn.add_context(context);
         true
     }
@@ -195,6 +233,9 @@ impl Call {
         let voice = context.voice;
         if let Some(turn) = self.turn_mut(id.turn) {
             turn.retrying = false;
+            if let Some(answer) = &mut turn.answer {
+                answer.on_audio(now);
+            }
         }
         if let Some(link) = self.links.get_mut(voice) {
             link.last_heard = now;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::contexts::Overdue;
+use super::event::{Fault, FaultKind};
 use super::links::State;
 use super::{Call, TtsCommand};
 use crate::ids::{CallTime, ContextId, TurnId};
@@ -30,6 +31,12 @@ pub enum Timer {
     OpenTurn(TurnId),
     /// The caller has heard silence for too long.
     Silence,
+    /// Something is due on a link of hearing, or last words are waited for no longer.
+    Hearing,
+    /// Nobody has said anything for too long.
+    Idle,
+    /// The call has lasted as long as it may.
+    Longest,
 }
 
 /// Deadlines that one `handle` settles at most. Each settled deadline moves, so this is never reached; it is there so
@@ -109,6 +116,10 @@ impl Call {
             offer(link.due(), Timer::Redial(voice));
         }
         offer(self.owed_silence.map(|since| (since + limits.silence).max(self.patient_until)), Timer::Silence);
+        offer(self.hearing.as_ref().and_then(super::hearing::Hearing::due), Timer::Hearing);
+        if let Some((at, timer)) = self.lifetime_due() {
+            offer(Some(at), timer);
+        }
         next
     }
 
@@ -141,11 +152,19 @@ impl Call {
                 self.give_text(now);
             }
             Timer::Silence => self.on_silence(now),
+            Timer::Hearing => self.on_hearing_due(now),
+            Timer::Idle => self.on_idle(now),
+            Timer::Longest => self.on_longest(now),
         }
         self.watch_silence(now);
     }
 
     fn on_overdue(&mut self, now: CallTime, id: ContextId) {
+        if self.is_clip(id) {
+            let reason = "the clip did not come in time".to_owned();
+            self.fail_clip(now, id, Fault { kind: FaultKind::Retryable, reason });
+            return;
+        }
         match self.live_context(id).map(|context| context.overdue()) {
             Some(Overdue::Over) => self.complete(now, id),
             Some(Overdue::Stalled) => self.on_stalled(now, id),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::{Flow, Heard};
+use super::answer::Answer;
 use super::contexts::{Author, Context, State};
 use super::event::{Delivery, Fault, Say, VoiceIndex};
 use super::settings::{Buffering, Interruptible, Limits};
@@ -89,6 +90,12 @@ pub(super) struct Turn {
     pub(super) rank: u64,
     /// What may cut it off.
     pub(super) interruptible: Interruptible,
+    /// Whether a later turn takes its place.
+    pub(super) preemptible: bool,
+    /// How it is spoken unless its text says otherwise.
+    pub(super) base: Arc<Delivery>,
+    /// How long the caller has been waiting for it, if it answers something.
+    pub(super) answer: Option<Answer>,
     /// The voice that speaks it.
     pub(super) voice: VoiceIndex,
     /// Its contexts, in the order in which they are heard.
@@ -129,6 +136,9 @@ impl Turn {
             id,
             rank,
             interruptible,
+            preemptible: false,
+            base: Arc::default(),
+            answer: None,
             voice: 0,
             contexts: Vec::new(),
             tries: 0,
@@ -156,6 +166,7 @@ impl Turn {
         }
         self.last_text = now;
         self.interruptible = say.interruptible.unwrap_or(self.interruptible);
+        self.preemptible = say.preemptible.unwrap_or(self.preemptible);
         let delivery = say.delivery.unwrap_or_else(|| self.delivery());
         if !self.runs.back().is_some_and(|run| run.delivery == delivery && !run.flush) {
             self.settle();
@@ -221,6 +232,11 @@ impl Turn {
     pub(super) fn close(&mut self) {
         self.settle();
         self.closed = true;
+    }
+
+    /// Whether it is played, not spoken.
+    pub(super) fn is_clip(&self) -> bool {
+        self.contexts.first().is_some_and(|context| context.recorded.is_some())
     }
 
     /// Whether more text may come.
@@ -378,6 +394,11 @@ impl Turn {
         heard
     }
 
+    /// Whether anything of it was heard when everything before the ledger's `position` was.
+    pub(super) fn is_heard_of(&self, position: u64) -> bool {
+        self.contexts.iter().any(|context| !context.heard(position).played.is_zero())
+    }
+
     /// What was heard, if it is more than was last reported.
     pub(super) fn heard_more(&mut self, position: u64, is_estimate: bool) -> Option<Heard> {
         // Most marks bring no new word: then nothing is put together.
@@ -404,6 +425,6 @@ impl Turn {
     /// How the newest text is spoken.
     fn delivery(&self) -> Arc<Delivery> {
         let newest = self.runs.back().map(|run| &run.delivery);
-        newest.or_else(|| self.contexts.last().map(|context| &context.delivery)).cloned().unwrap_or_default()
+        newest.or_else(|| self.contexts.last().map(|context| &context.delivery)).unwrap_or(&self.base).clone()
     }
 }

@@ -1,5 +1,7 @@
 //! What must hold between keys.
 
+mod hearing;
+
 use std::collections::BTreeSet;
 
 use config::Value;
@@ -49,6 +51,8 @@ fn trust_triggers(config: &Config, given: &Given<'_>) -> impl Iterator<Item = &'
         ("server.public_url", config.server.public_url.is_some()),
         ("twilio.auth_token", config.twilio.auth_token.is_some()),
         ("twilio.shared_keys", !config.twilio.shared_keys.is_empty()),
+        // Whoever may place calls with it can spend the account's money.
+        ("twilio.api_key_secret", config.twilio.api_key_secret.is_some()),
     ];
     let set = set.map(|(key, is_set)| (key, is_set || given.is_faulty(key)));
     set.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key)
@@ -62,8 +66,41 @@ pub(super) fn problems(config: &Config, given: &Given<'_>) -> Vec<Problem> {
         Trust::Signed => problems.extend(signed(config, given)),
         Trust::Insecure => {}
     }
+    problems.extend(account(config, given));
     problems.extend(speech(config, given));
+    problems.extend(hearing::problems(config, given));
     problems
+}
+
+/// What requests to the carrier's API are made with.
+fn account(config: &Config, given: &Given<'_>) -> Vec<Problem> {
+    let twilio = &config.twilio;
+    let key = [
+        ("twilio.api_key_sid", twilio.api_key_sid.is_some()),
+        ("twilio.api_key_secret", twilio.api_key_secret.is_some()),
+        ("twilio.account_sid", twilio.account_sid.is_some()),
+    ];
+    let mut problems = Vec::new();
+    let set = key.into_iter().take(2).find(|(path, is_set)| *is_set || given.is_faulty(path));
+    if let Some((because, _)) = set {
+        for (path, _) in key.into_iter().filter(|(path, is_set)| !is_set && !given.is_faulty(path)) {
+            let fix = keys::find(path).and_then(|key| key.alias).unwrap_or_default();
+            let fault = format!("is missing, although {because} is set: one does nothing without the other");
+            problems.push(Fault::new(fault, format!("set it, for example by {fix}")).at("configuration", path));
+        }
+    }
+    problems
+}
+
+/// Whether a WebSocket URL leads to a vendor itself, not to a server of the same protocol.
+fn is_host_of(url: &str, domain: &str) -> bool {
+    let host = read::websocket_host(url).map(|url| url.host().to_ascii_lowercase());
+    host.is_some_and(|host| host == domain || host.strip_suffix(domain).is_some_and(|front| front.ends_with('.')))
+}
+
+/// Whether what goes over a WebSocket URL can be read on the way.
+fn is_plain_over_network(url: &str) -> bool {
+    read::websocket_host(url).is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback())
 }
 
 fn open(config: &Config, given: &Given<'_>) -> Option<Problem> {
@@ -107,9 +144,7 @@ fn signed(config: &Config, given: &Given<'_>) -> Vec<Problem> {
 fn speech(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     let cartesia = &config.speech.cartesia;
     let mut problems = Vec::new();
-    let vendor = read::websocket_host(&cartesia.url)
-        .map(|url| url.host().to_ascii_lowercase())
-        .is_some_and(|host| host == "cartesia.ai" || host.ends_with(".cartesia.ai"));
+    let vendor = is_host_of(&cartesia.url, "cartesia.ai");
     let key = "speech.cartesia.api_key";
     let used = config.speech.provider == Provider::Cartesia && !given.is_faulty("speech.provider");
     if used && vendor && cartesia.api_key.is_none() && !given.is_faulty(key) && !given.is_faulty("speech.cartesia.url")
@@ -152,10 +187,15 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
             warn(key, "is short enough to be guessed", &fix);
         }
     }
-    let plain = read::websocket_host(&config.speech.cartesia.url)
-        .is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback());
-    if config.speech.provider == Provider::Cartesia && plain {
+    let api_url = &config.twilio.api_url;
+    if config.twilio.account_sid.is_some() && api_url.transport() == Transport::Plain && !api_url.is_loopback() {
+        warn("twilio.api_url", "sends credentials and numbers unencrypted over a network", "use https");
+    }
+    if config.speech.provider == Provider::Cartesia && is_plain_over_network(&config.speech.cartesia.url) {
         warn("speech.cartesia.url", "sends key and speech unencrypted over a network", "use wss");
+    }
+    for (key, fault, fix) in hearing::warnings(config) {
+        warn(&key, fault, fix);
     }
     warnings
 }

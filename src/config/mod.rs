@@ -5,6 +5,7 @@
 
 mod checks;
 mod docs;
+mod hearing;
 mod keys;
 mod layers;
 mod problem;
@@ -20,11 +21,14 @@ use std::path::Path;
 use config::{Config as Layers, Value, ValueKind};
 
 pub use docs::markdown;
+pub use hearing::{
+    CartesiaHearing, DeepgramHearing, FluxHearing, GradiumHearing, Hearing, HearingProvider, InkEndpoint, TurnEnd,
+};
 pub use keys::{Blank, Entries, KEYS, Key, Kind};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use settings::{
-    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,
+    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,
     Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule, Trust,
     Twilio,
 };
@@ -162,6 +166,7 @@ fn in_short(kind: Kind, value: &ValueKind) -> String {
     const CHARS_MAX: usize = 60;
     match (kind, value) {
         (Kind::Secret, _) => "[redacted]".to_owned(),
+        (Kind::Caller, _) => "given".to_owned(),
         (Kind::Buffering, ValueKind::Table(table)) => {
             table.iter().map(|(name, value)| format!("{{ {name} = {} }}", value.kind)).collect()
         }

@@ -8,8 +8,9 @@ use toml::de::DeValue;
 
 use super::keys::{Blank, Entries, Kind, MANAGED_MS_MAX};
 use super::problem::Fault;
+use crate::server::facts;
+use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
-use crate::server::twilio::token;
 
 /// Longest name and value of a stream parameter together, in characters: Twilio's limit.
 const PARAMETER_CHARS_MAX: usize = 500;
@@ -44,6 +45,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
         | Kind::PublicUrl
         | Kind::HttpUrl
         | Kind::WebSocketUrl
+        | Kind::Caller
         | Kind::Buffering => check_text(kind, text),
     }
 }
@@ -90,8 +92,8 @@ pub(super) fn entry(entries: Entries, name: &str, text: &str) -> Result<ValueKin
             Err(Fault::new("is not a key of a telephone", "name it by one of 0 to 9, *, #, A to D"))
         }
         Entries::Digits => check_text(Kind::Text(Blank::Refused), text),
-        Entries::Parameters if name == token::PARAMETER => {
-            Err(Fault::new("is the name of the stream token", "choose another name"))
+        Entries::Parameters if facts::is_reserved(name) => {
+            Err(Fault::new("has a name that this server uses itself", "choose another name"))
         }
         Entries::Parameters if name.chars().count() + text.chars().count() > PARAMETER_CHARS_MAX => {
             let fault = format!("is longer than the {PARAMETER_CHARS_MAX} characters that Twilio passes on");
@@ -143,6 +145,8 @@ fn check_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
         Kind::PublicUrl => drop(PublicUrl::parse(text).map_err(|e| Fault::new(format!("is wrong: {e}"), kind.fix()))?),
         Kind::HttpUrl => drop(parse_url(text).map_err(|e| Fault::new(format!("is wrong: {e}"), kind.fix()))?),
         Kind::WebSocketUrl => check_websocket_url(text)?,
+        // A number is not repeated either.
+        Kind::Caller => drop(Address::parse(text).map_err(|error| Fault::new(error.to_string(), kind.fix()))?),
         Kind::Buffering if text != "sentences" => return Err(wrong()),
         Kind::Text(_)
         | Kind::Secret
@@ -209,13 +213,14 @@ impl Kind {
             Kind::Secret => "secret text".to_owned(),
             Kind::Integer(min, max) => format!("whole number, {min} to {max}"),
             Kind::Rate(rates) => rates.iter().map(i64::to_string).collect::<Vec<_>>().join(", "),
-            Kind::Number(min, max) => format!("number, {min:.1} to {max:.1}"),
+            Kind::Number(min, max) => format!("number, {min:?} to {max:?}"),
             Kind::Flag => "`true`, `false`".to_owned(),
             Kind::Choice(choices) => words(choices),
             Kind::Address => "IP address and port".to_owned(),
             Kind::PublicUrl => "`https` URL without query".to_owned(),
             Kind::HttpUrl => "`https` URL".to_owned(),
             Kind::WebSocketUrl => "`wss` URL".to_owned(),
+            Kind::Caller => "number, SIP address or client".to_owned(),
             Kind::Texts => "list of texts".to_owned(),
             Kind::Table(Entries::Secrets) => "table of secrets".to_owned(),
             Kind::Table(Entries::Parameters | Entries::Digits) => "table of texts".to_owned(),
@@ -229,7 +234,7 @@ impl Kind {
             Kind::Text(_) | Kind::Secret => "write text in quotes".to_owned(),
             Kind::Integer(min, max) => format!("write a whole number from {min} to {max}"),
             Kind::Rate(_) => format!("write one of {}", self.describe()),
-            Kind::Number(min, max) => format!("write a number from {min:.1} to {max:.1}"),
+            Kind::Number(min, max) => format!("write a number from {min:?} to {max:?}"),
             Kind::Flag => "write true or false".to_owned(),
             Kind::Choice(choices) => {
                 format!(
@@ -241,6 +246,7 @@ impl Kind {
             Kind::PublicUrl => "write something like \"https://gw.example.com\"".to_owned(),
             Kind::HttpUrl => "write something like \"https://example.com/path\"".to_owned(),
             Kind::WebSocketUrl => "write something like \"wss://example.com/path\"".to_owned(),
+            Kind::Caller => "write it in quotes, with the plus sign of a number".to_owned(),
             Kind::Texts => "write a list of texts in quotes, such as [\"one\", \"two\"]".to_owned(),
             Kind::Table(_) => "write a section with one line an entry, such as name = \"text\"".to_owned(),
             Kind::Buffering => {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::hearing::Hearing;
 use super::secret::Secret;
+use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
 
 /// Everything that can be configured. Made by [`load`](super::load) only, which has checked it.
@@ -19,7 +21,6 @@ pub struct Config {
     /// The HTTP side.
     pub server: Server,
     /// The carrier's account.
-    #[serde(default)]
     pub twilio: Twilio,
     /// Who speaks.
     pub speech: Speech,
@@ -29,6 +30,10 @@ pub struct Config {
     pub playout: Playout,
     /// What interrupts speech.
     pub barge_in: BargeIn,
+    /// What happens when nobody speaks, and how long a call may last.
+    pub call: Call,
+    /// Who writes down what callers say.
+    pub hearing: Hearing,
     /// Who decides what is said.
     pub agent: Agent,
     /// What is recorded.
@@ -76,18 +81,30 @@ pub struct Server {
 }
 
 /// `[twilio]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Twilio {
     /// Account id.
     pub account_sid: Option<String>,
     /// Checks HMAC-SHA1 signatures.
     pub auth_token: Option<Secret>,
+    /// Id of an API key for requests to the REST API; together with its secret or not at all.
+    pub api_key_sid: Option<String>,
+    /// Secret of that key.
+    pub api_key_secret: Option<Secret>,
+    /// Where the REST API is.
+    #[serde(deserialize_with = "parsed_one")]
+    pub api_url: PublicUrl,
+    /// Who calls, in outbound calls: a number, a SIP address or a client's name.
+    #[serde(default, deserialize_with = "parsed")]
+    pub from: Option<Address>,
     /// Check HMAC-SHA256 signatures: key id to secret.
+    #[serde(default)]
     pub shared_keys: BTreeMap<String, Secret>,
     /// Where Twilio asks what to do after the stream.
     pub after_url: Option<String>,
     /// Parameters handed through to the stream.
+    #[serde(default)]
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -250,6 +267,22 @@ pub enum BargeInPolicy {
     None,
 }
 
+/// `[call]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Silence on both sides after which the caller is asked, 1 s to an hour; absent: never.
+    #[serde(rename = "idle_s", default, deserialize_with = "maybe_seconds")]
+    pub idle: Option<Duration>,
+    /// What the caller is asked, one line each time.
+    pub idle_lines: Vec<String>,
+    /// How long a call may last, up to a day; absent: for ever.
+    #[serde(rename = "max_s", default, deserialize_with = "maybe_seconds")]
+    pub longest: Option<Duration>,
+    /// Said when a call ends for either reason.
+    pub goodbye: String,
+}
+
 /// `[agent]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -383,8 +416,16 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<Opti
     text.map(|text| text.parse().map_err(|_| D::Error::custom("not in the form that was checked"))).transpose()
 }
 
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<T, D::Error> {
+    parsed(deserializer)?.ok_or_else(|| D::Error::custom("missing"))
+}
+
+pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -61,6 +61,7 @@ fn sample(key: &Key) -> String {
         Kind::Choice(words) => words[0].to_owned(),
         Kind::Address => "[::1]:80".to_owned(),
         Kind::PublicUrl | Kind::HttpUrl => "https://gw.example.com/x".to_owned(),
+        Kind::Caller => "+15550100001".to_owned(),
         Kind::WebSocketUrl => "wss://gw.example.com/x?a=1".to_owned(),
         Kind::Texts => r#"["one"]"#.to_owned(),
         Kind::Table(_) => "text".to_owned(),
@@ -235,8 +236,8 @@ fn names_in_tables_are_kept_as_written() {
     assert_eq!(keys, [("KY.a-B", "0012"), ("KYx__Y", "12e5")]);
     assert_eq!(config.twilio.parameters["tenant id"], "acme");
     assert_eq!(config.agent.script.digits["*"], "star");
-    let lines = bad(&file("[twilio.parameters]\ntrunkline_token = \"x\"\nn = 1\n"));
-    assert_eq!(lines.len(), 2, "{lines:?}");
+    let lines = bad(&file("[twilio.parameters]\ntrunkline_token = \"x\"\n\"trunkline.from\" = \"x\"\nn = 1\n"));
+    assert_eq!(lines.len(), 3, "{lines:?}");
 }
 
 #[test]
@@ -358,4 +359,37 @@ fn the_example_file_is_the_secure_configuration() {
         text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
     assert_ne!(uncommented, text.trim_end());
     good(&Input { environment: variables(&secrets), ..file(&uncommented) });
+}
+
+#[test]
+fn an_api_key_has_two_halves_and_an_account_and_turns_trust_on() {
+    let whole = "[twilio]\naccount_sid = 'AC1'\napi_key_sid = 'SK1'\napi_key_secret = 's3cret-of-the-key'\nauth_token = 'x'\n\
+        [server]\npublic_url = 'https://a.b'\napi_token = 'a-long-enough-token'\n";
+    assert_eq!(good(&file(whole)).config.trust, Trust::Signed);
+    for half in ["account_sid = 'AC1'\n", "api_key_sid = 'SK1'\n", "api_key_secret = 's3cret-of-the-key'\n"] {
+        let lines = bad(&file(&whole.replace(half, "")));
+        let key = half.split(' ').next().unwrap();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(&format!("twilio.{key} is missing, although twilio.api_key_")), "{lines:?}");
+        assert!(!lines[0].contains("s3cret"), "{lines:?}");
+    }
+    let lines =
+        bad(&file("[twilio]\naccount_sid = 'AC1'\napi_key_sid = 'SK1'\napi_key_secret = 's3cret-of-the-key'\n"));
+    assert_eq!(lines.len(), 3, "public url, auth token and api token: {lines:?}");
+    // An account alone proves nothing and opens nothing.
+    assert_eq!(good(&file("[twilio]\naccount_sid = 'AC1'\n")).config.trust, Trust::Open);
+}
+
+#[test]
+fn who_calls_is_checked_and_never_repeated() {
+    for from in ["+15550100001", "sip:a@b.example", "client:bot"] {
+        let loaded = good(&file(&format!("[twilio]\nfrom = '{from}'\n")));
+        assert_eq!(loaded.config.twilio.from.unwrap().as_str(), from);
+        assert!(loaded.summary.iter().all(|setting| !setting.value.contains(from)));
+    }
+    let lines = bad(&file("[twilio]\nfrom = '15550123456'\napi_url = 'ftp://a'\n"));
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains("5550123456")), "{lines:?}");
+    let plain = "[twilio]\naccount_sid = 'AC1'\napi_url = 'http://api.example.com'\n";
+    assert_eq!(good(&file(plain)).warnings.len(), 1);
 }

@@ -167,7 +167,7 @@ impl TtsDialect for Cartesia {
             TtsCommand::Cancel { context, .. } => {
                 serde_json::to_string(&Cancel { context_id: &self.name_of(*context), cancel: true }).ok()
             }
-            TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } => None,
+            TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } | TtsCommand::Play { .. } => None,
         }
     }
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::call::event::{AgentEvent, Fault, TimedWord, TtsEvent, VoiceIndex};
+use crate::call::event::{AgentEvent, Fault, LinkNumber, TimedWord, TtsEvent, VoiceIndex};
 use crate::ids::ContextId;
 
 /// Where an input came from.
@@ -21,7 +21,14 @@ pub enum Port {
         /// Which of its links.
         link: u32,
     },
-    /// An agent, or a person through the API.
+    /// A link to whoever writes down what the caller says.
+    Hearing {
+        /// Which of its links.
+        link: LinkNumber,
+    },
+    /// The link to an agent outside this process.
+    App,
+    /// An agent in this process, or a person through the API.
     Agent,
 }
 
@@ -144,6 +151,7 @@ mod tests {
             flush: false,
             interruptible: None,
             delivery: Some(std::sync::Arc::default()),
+            preemptible: None,
         };
         let voice = Port::Voice { voice: 1, link: 3 };
         let inputs = [
@@ -156,6 +164,9 @@ mod tests {
             (voice, Body::Stuck),
             (Port::Agent, Body::Agent(AgentEvent::Say(say))),
             (Port::Agent, Body::Agent(AgentEvent::Clear)),
+            (Port::Agent, Body::Agent(AgentEvent::End { handoff: Some("{}".to_owned()) })),
+            (Port::App, Body::Text("{\"type\":\"end\"}".to_owned())),
+            (Port::Hearing { link: 2 }, Body::Up),
             (voice, Body::Voice(TtsEvent::Audio { context, audio: Bytes::from_static(b"\x01\x02") })),
             (voice, Body::Voice(TtsEvent::Words { context, words: vec![word] })),
             (voice, Body::Voice(TtsEvent::Failed { context: Some(context), fault })),

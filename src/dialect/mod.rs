@@ -3,6 +3,7 @@
 //! A vendor's quirks live here and nowhere else. The asynchronous part (sockets, tasks, limits) exists once, in `driver`.
 
 pub mod cartesia;
+pub mod hearing;
 mod input;
 mod peers;
 pub mod twilio;
@@ -10,8 +11,10 @@ pub mod twilio;
 pub use input::{Body, Input, Port, Refusal};
 pub use peers::{Peers, carrier_event};
 
-use crate::call::action::{CarrierCommand, TtsCommand};
-use crate::call::event::{CarrierEvent, Fault, FaultKind, TtsEvent};
+use bytes::Bytes;
+
+use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, TtsCommand};
+use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
 
 /// A message as it came from a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,22 @@ pub enum Message<'a> {
     Text(&'a str),
     /// A binary frame.
     Binary(&'a [u8]),
+}
+
+/// A message for a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// A text frame.
+    Text(String),
+    /// A binary frame.
+    Binary(Bytes),
+    /// A close frame; nothing follows it.
+    Close {
+        /// Close code (RFC 6455, section 7.4).
+        code: u16,
+        /// A reason of at most 123 bytes.
+        reason: &'static str,
+    },
 }
 
 /// The language of a carrier's media stream.
@@ -47,6 +66,34 @@ pub trait TtsDialect: Send {
     fn decode(&mut self, message: Message<'_>) -> TtsEvent;
     /// How to say a command, as a text frame; `None` if there is nothing to say.
     fn encode(&mut self, command: &TtsCommand) -> Option<String>;
+}
+
+/// The language of a vendor that writes down what the caller says.
+pub trait SttDialect: Send {
+    /// A new link: where and how to dial, and what is spoken on it. `language` is the caller's, if it is not the vendor's
+    /// setting.
+    fn dial(&self, language: Option<&str>) -> (Handshake, Box<dyn SttLink>);
+}
+
+/// What is spoken on one link to a vendor that writes down what the caller says. It has a state: audio that does not fill
+/// a message yet, and where the vendor's turn stands.
+pub trait SttLink: Send {
+    /// What a message means.
+    fn decode(&mut self, message: Message<'_>) -> HearingEvent;
+    /// How to say a command: any number of messages. `Dial` gives what has to be said first.
+    fn encode(&mut self, command: &HearingCommand, send: &mut dyn FnMut(Outgoing));
+}
+
+/// The language of an agent outside this process.
+pub trait AgentDialect: Send {
+    /// Where and how to dial.
+    fn handshake(&self) -> Handshake;
+    /// What a message means.
+    fn decode(&mut self, message: Message<'_>) -> AgentEvent;
+    /// What the call is given when the link is made.
+    fn connected(&mut self) -> AgentEvent;
+    /// How to tell a report: any number of messages.
+    fn encode(&mut self, report: &AgentReport, send: &mut dyn FnMut(Outgoing));
 }
 
 /// What it means that a handshake was answered with an HTTP status.

@@ -3,21 +3,47 @@
 //! A live call and its replay go through the same value, so that they cannot understand one another differently.
 
 use super::input::{Body, Input, Port, Refusal};
-use super::{CarrierDialect, Handshake, Message, TtsDialect, fault_of_close, fault_of_status};
-use crate::call::action::{CarrierCommand, TtsCommand};
-use crate::call::event::{CarrierEvent, Event, Fault, FaultKind, TtsEvent, VoiceIndex};
+use super::{
+    AgentDialect, CarrierDialect, Handshake, Message, Outgoing, SttDialect, SttLink, TtsDialect, fault_of_close,
+    fault_of_status,
+};
+use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, TtsCommand};
+use crate::call::event::{
+    AgentEvent, CarrierEvent, Event, Fault, FaultKind, HearingEvent, LinkNumber, TtsEvent, VoiceIndex,
+};
+
+/// Links to one vendor at a time: one that takes audio, and one that is still being listened to.
+const HEARING_LINKS_MAX: usize = 4;
 
 /// The dialects of one call.
 pub struct Peers {
     carrier: Box<dyn CarrierDialect>,
     /// One for each voice of the settings, in their order; a voice of this process has none.
     voices: Vec<Option<Box<dyn TtsDialect>>>,
+    hearing: Option<Box<dyn SttDialect>>,
+    /// The newest last.
+    hearing_links: Vec<(LinkNumber, Box<dyn SttLink>)>,
+    agent: Option<Box<dyn AgentDialect>>,
 }
 
 impl Peers {
     /// The peers of a call. `voices` are in the order of the call's settings, `None` for one in this process.
     pub fn new(carrier: Box<dyn CarrierDialect>, voices: Vec<Option<Box<dyn TtsDialect>>>) -> Self {
-        Peers { carrier, voices }
+        Peers { carrier, voices, hearing: None, hearing_links: Vec::new(), agent: None }
+    }
+
+    /// With somebody who writes down what the caller says.
+    #[must_use]
+    pub fn with_hearing(mut self, hearing: Option<Box<dyn SttDialect>>) -> Self {
+        self.hearing = hearing;
+        self
+    }
+
+    /// With an agent outside this process.
+    #[must_use]
+    pub fn with_agent(mut self, agent: Option<Box<dyn AgentDialect>>) -> Self {
+        self.agent = agent;
+        self
     }
 
     /// What an input means. Never fails: nonsense is an event of its own.
@@ -25,8 +51,10 @@ impl Peers {
         match (input.port, &input.body) {
             (Port::Carrier, body) => Event::Carrier(carrier_event(self.carrier.as_mut(), body)),
             (Port::Voice { voice, .. }, body) => Event::Tts(self.voice_event(voice, body)),
+            (Port::Hearing { link }, body) => Event::Hearing { link, event: self.hearing_event(link, body) },
+            (Port::App, body) => Event::Agent(self.app_event(body)),
             (Port::Agent, Body::Agent(event)) => Event::Agent(event.clone()),
-            // Agents have no other way to say anything.
+            // Agents of this process have no other way to say anything.
             (Port::Agent, _) => Event::Wake,
         }
     }
@@ -51,25 +79,101 @@ impl Peers {
         self.voice(voice).map(|dialect| dialect.handshake())
     }
 
+    /// Begins a link to whoever writes down what the caller says; where and how to dial.
+    pub fn dial_hearing(&mut self, link: LinkNumber, language: Option<&str>) -> Option<Handshake> {
+        let (handshake, dialect) = self.hearing.as_ref()?.dial(language);
+        if self.hearing_links.len() >= HEARING_LINKS_MAX {
+            self.hearing_links.remove(0);
+        }
+        self.hearing_links.push((link, dialect));
+        Some(handshake)
+    }
+
+    /// How to tell whoever writes down what the caller says.
+    pub fn hearing_messages(&mut self, command: &HearingCommand, send: &mut dyn FnMut(Outgoing)) {
+        if let Some(link) = self.hearing_link(command.link()) {
+            link.encode(command, send);
+        }
+    }
+
+    /// Where and how to dial the agent; `None` if it is in this process.
+    pub fn agent_handshake(&self) -> Option<Handshake> {
+        self.agent.as_ref().map(|agent| agent.handshake())
+    }
+
+    /// How to tell the agent, if it is outside this process.
+    pub fn agent_messages(&mut self, report: &AgentReport, send: &mut dyn FnMut(Outgoing)) {
+        if let Some(agent) = &mut self.agent {
+            agent.encode(report, send);
+        }
+    }
+
+    fn hearing_link(&mut self, link: LinkNumber) -> Option<&mut Box<dyn SttLink>> {
+        self.hearing_links.iter_mut().find(|(number, _)| *number == link).map(|(_, dialect)| dialect)
+    }
+
+    fn hearing_event(&mut self, link: LinkNumber, body: &Body) -> HearingEvent {
+        match (fault_of(body), body) {
+            (Some(fault), _) => HearingEvent::Down(fault),
+            (None, Body::Up) => HearingEvent::Up,
+            (None, body) => match (self.hearing_link(link), message_of(body)) {
+                (Some(dialect), Some(message)) => dialect.decode(message),
+                (None, _) | (_, None) => HearingEvent::Garbage,
+            },
+        }
+    }
+
+    fn app_event(&mut self, body: &Body) -> AgentEvent {
+        let Some(agent) = &mut self.agent else { return AgentEvent::Ignored };
+        match (fault_of(body), body, message_of(body)) {
+            (Some(fault), _, _) => AgentEvent::Lost(fault),
+            (None, Body::Up, _) => agent.connected(),
+            (None, _, Some(message)) => agent.decode(message),
+            (None, _, None) => AgentEvent::Ignored,
+        }
+    }
+
     fn voice(&mut self, voice: VoiceIndex) -> Option<&mut Box<dyn TtsDialect>> {
         self.voices.get_mut(voice).and_then(Option::as_mut)
     }
 
     fn voice_event(&mut self, voice: VoiceIndex, body: &Body) -> TtsEvent {
-        let dialect = self.voice(voice);
-        let fault = match (body, dialect) {
-            (Body::Text(text), Some(dialect)) => return dialect.decode(Message::Text(text)),
-            (Body::Binary(bytes), Some(dialect)) => return dialect.decode(Message::Binary(bytes)),
-            (Body::Voice(event), _) => return event.clone(),
-            (Body::Up, _) => return TtsEvent::Up { voice },
-            (Body::Refused(refusal), _) => fault_of_refusal(refusal),
-            (Body::Closed { code, reason }, _) => fault_of_close(*code, reason),
-            (Body::Stuck, _) => {
-                Fault { kind: FaultKind::Retryable, reason: "the socket takes nothing any more".to_owned() }
+        match (fault_of(body), self.voice(voice), body) {
+            (Some(fault), _, _) => TtsEvent::Down { voice, fault },
+            (None, _, Body::Voice(event)) => event.clone(),
+            (None, _, Body::Up) => TtsEvent::Up { voice },
+            (None, Some(dialect), body) => {
+                message_of(body).map_or(TtsEvent::Garbage, |message| dialect.decode(message))
             }
-            (Body::Text(_) | Body::Binary(_) | Body::Oversize | Body::Agent(_), _) => return TtsEvent::Garbage,
-        };
-        TtsEvent::Down { voice, fault }
+            (None, None, _) => TtsEvent::Garbage,
+        }
+    }
+}
+
+/// A message of the peer itself, if that is what came.
+fn message_of(body: &Body) -> Option<Message<'_>> {
+    match body {
+        Body::Text(text) => Some(Message::Text(text)),
+        Body::Binary(bytes) => Some(Message::Binary(bytes)),
+        Body::Oversize
+        | Body::Up
+        | Body::Refused(_)
+        | Body::Closed { .. }
+        | Body::Stuck
+        | Body::Agent(_)
+        | Body::Voice(_) => None,
+    }
+}
+
+/// Why a link that we dialled is down, if that is what came.
+fn fault_of(body: &Body) -> Option<Fault> {
+    match body {
+        Body::Refused(refusal) => Some(fault_of_refusal(refusal)),
+        Body::Closed { code, reason } => Some(fault_of_close(*code, reason)),
+        Body::Stuck => {
+            Some(Fault { kind: FaultKind::Retryable, reason: "the socket takes nothing any more".to_owned() })
+        }
+        Body::Text(_) | Body::Binary(_) | Body::Oversize | Body::Up | Body::Agent(_) | Body::Voice(_) => None,
     }
 }
 

@@ -68,7 +68,10 @@ impl Link {
             TtsCommand::Finish { on } => self.jobs.push_back(Job::Finish { context: on.context }),
             TtsCommand::Cancel { context, .. } => self.forget(context),
             // Each text is spoken at once, so that there is never anything to flush.
-            TtsCommand::Flush { .. } | TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } => {}
+            TtsCommand::Flush { .. }
+            | TtsCommand::Dial { .. }
+            | TtsCommand::HangUp { .. }
+            | TtsCommand::Play { .. } => {}
         }
     }
 

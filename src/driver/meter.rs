@@ -119,8 +119,17 @@ impl Meter {
 
     /// Begins every series at zero: a rate over one that appears with its first count misses that count.
     fn begin(&self) {
-        let reasons = [EndReason::CarrierStopped, EndReason::CarrierLost, EndReason::HungUp, EndReason::SpeechFailed]
-            .map(end_name);
+        let reasons = [
+            EndReason::CarrierStopped,
+            EndReason::CarrierLost,
+            EndReason::HungUp,
+            EndReason::SpeechFailed,
+            EndReason::AgentDone,
+            EndReason::AgentLost,
+            EndReason::TimeUp,
+            EndReason::Idle,
+        ]
+        .map(end_name);
         for (family, kinds) in [
             (&self.ended, &reasons[..]),
             (&self.frames, &["in", "out"]),
@@ -215,6 +224,10 @@ pub const fn end_name(reason: EndReason) -> &'static str {
         EndReason::CarrierLost => "carrier_lost",
         EndReason::HungUp => "hung_up",
         EndReason::SpeechFailed => "speech_failed",
+        EndReason::AgentDone => "agent_done",
+        EndReason::AgentLost => "agent_lost",
+        EndReason::TimeUp => "time_up",
+        EndReason::Idle => "idle",
     }
 }
 

@@ -3,10 +3,13 @@
 //! One call is one task that owns one [`Call`]; every task around it is in the call's `JoinSet`, so that leaving
 //! [`run_call`] means that all of them have ended.
 
+mod app;
 mod carrier;
 mod clock;
 mod dial;
+mod hearing;
 pub mod inbox;
+mod link;
 mod local;
 pub mod meter;
 mod outbox;
@@ -23,9 +26,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use app::AppLink;
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
 pub use dial::{Dialler, DiallerError};
+pub use hearing::HearingLink;
 pub use inbox::{CallPort, Inbox, inbox};
 pub use meter::Meter;
 pub use record::{Shelf, Tap};
@@ -39,6 +44,8 @@ use crate::call::{Call, Timer};
 use crate::dialect::{Body, CarrierDialect, Input, Peers, Port};
 use crate::ids::CallTime;
 use crate::tape::What;
+use app::App;
+use hearing::Hearing;
 use outbox::{Outbox, outbox};
 use tts::Links;
 
@@ -55,6 +62,10 @@ pub struct CallSetup {
     pub carrier: Box<dyn CarrierDialect>,
     /// One link for each voice of the settings, in their order.
     pub voices: Vec<VoiceLink>,
+    /// Who writes down what the caller says, if the settings say that somebody does.
+    pub hearing: Option<HearingLink>,
+    /// The agent, if it is outside this process.
+    pub app: Option<AppLink>,
     /// Where the call is counted.
     pub meter: Arc<Meter>,
     /// What was read from the carrier before the call was accepted, `start` last.
@@ -86,11 +97,17 @@ where
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
     let (links, voices) = Links::new(setup.voices, inbox.sender());
+    let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender());
+    let (app_dialler, app_dialect) = setup.app.map(|app| (app.dialler, app.dialect)).unzip();
+    let peers = Peers::new(setup.carrier, voices).with_hearing(hearing_dialect).with_agent(app_dialect);
+    let app = App::open(app_dialler, &peers, inbox.sender(), &mut tasks);
     let mut driver = Driver {
         clock: Clock::start(),
         call: Call::new(setup.settings),
-        peers: Peers::new(setup.carrier, voices),
+        peers,
         links,
+        hearing,
+        app,
         meter: setup.meter,
         tape: setup.tape,
         tasks,
@@ -122,6 +139,8 @@ struct Driver {
     call: Call,
     peers: Peers,
     links: Links,
+    hearing: Hearing,
+    app: App,
     meter: Arc<Meter>,
     tape: Option<Tap>,
     tasks: JoinSet<()>,
@@ -201,7 +220,11 @@ impl Driver {
             }
             Woken::Input(input) => match input.port {
                 Port::Voice { voice, link } if !self.links.is_live(voice, link) => None,
-                Port::Voice { .. } | Port::Carrier | Port::Agent => Some(What::Input(input)),
+                Port::Hearing { link } if !self.hearing.is_live(link) => None,
+                Port::App if !self.app.is_live() => None,
+                Port::Voice { .. } | Port::Hearing { .. } | Port::App | Port::Carrier | Port::Agent => {
+                    Some(What::Input(input))
+                }
             },
             Woken::Deadline => Some(What::Wake),
             Woken::Ended(Err(error)) if error.is_panic() => {
@@ -219,14 +242,27 @@ impl Driver {
             self.outbox.set_close_code(CLOSE_OVERSIZE);
         }
         let Some(event) = taken.event(&mut self.peers) else { return };
-        if let (What::Input(Input { port: Port::Voice { voice, .. }, .. }), Event::Tts(event)) = (&taken, &event) {
-            self.links.note(*voice, event);
-        }
+        self.note(&taken, &event);
         // Before the call takes it: should the call panic, the cause is on the tape.
         if let Some(tape) = &mut self.tape {
             tape.take(now, taken, &event);
         }
         self.call.handle(now, event);
+    }
+
+    /// Whoever moves a link's messages takes note of what became of it.
+    fn note(&mut self, taken: &What, event: &Event) {
+        match (taken, event) {
+            (What::Input(Input { port: Port::Voice { voice, .. }, .. }), Event::Tts(event)) => {
+                self.links.note(*voice, event);
+            }
+            (_, Event::Hearing { link, event }) => self.hearing.note(*link, event),
+            (_, Event::Agent(AgentEvent::Lost(fault))) => {
+                tracing::warn!(reason = fault.reason, kind = ?fault.kind, "the link to the agent is down");
+                self.app.lost();
+            }
+            _ => {}
+        }
     }
 
     /// Carries out what the core wants, until it wants nothing more.
@@ -236,8 +272,12 @@ impl Driver {
             match self.call.poll_action()? {
                 Action::Carrier(command) => self.tell_carrier(&command),
                 Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.peers, &mut self.tasks)),
+                Action::Hearing(command) => {
+                    self.own.extend(self.hearing.tell(&command, &mut self.peers, &mut self.tasks));
+                }
                 Action::Agent(report) => {
                     self.meter.observe(&report);
+                    self.own.extend(self.app.tell(&report, &mut self.peers));
                     if let (Some(tape), AgentReport::CallerSpeech(change)) = (&mut self.tape, &report) {
                         tape.heard(*change);
                     }
@@ -277,10 +317,10 @@ impl Driver {
 
     /// Says goodbye on every socket. When this returns, every task of the call has ended.
     async fn leave(self) {
-        let Driver { mut tasks, outbox, links, meter, tape, .. } = self;
+        let Driver { mut tasks, outbox, links, hearing, app, meter, tape, .. } = self;
         let withdrawn = outbox.withdrawn();
         // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well.
-        drop((outbox, links));
+        drop((outbox, links, hearing, app));
         let goodbyes = async {
             while let Some(ended) = tasks.join_next().await {
                 if ended.is_err_and(|error| error.is_panic()) {

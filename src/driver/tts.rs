@@ -1,32 +1,21 @@
 //! The links to the voices: one task per link, made and dropped as the core says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::Message as WsMessage;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::dial::{Dialler, Socket};
-use super::local;
+use super::dial::Dialler;
+use super::{link, local};
 use crate::call::action::TtsCommand;
 use crate::call::event::{TtsEvent, VoiceIndex};
-use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect};
+use crate::dialect::{Body, Handshake, Input, Outgoing, Peers, Port, TtsDialect};
 use crate::voice;
 
 /// Messages that may wait for a voice's socket. The core holds text back when 20 s of a turn are unheard, and two turns are
 /// synthesised at once, so that even one token for each letter does not fill this while the socket takes anything.
 const OUTBOX_MESSAGES: usize = 1024;
-/// A write that takes longer means that the voice is gone, whatever TCP says.
-const WRITE_LIMIT: Duration = Duration::from_secs(2);
-/// How long a voice may take to answer our goodbye: it counts sockets that were not closed in order.
-const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
-/// How long a socket that takes nothing any more is still read: what had come before it broke is to be heard.
-const REST_LIMIT: Duration = Duration::from_millis(500);
-
 /// How a voice is reached.
 pub enum VoiceLink {
     /// Over a WebSocket.
@@ -55,15 +44,10 @@ enum Way {
     Local(voice::Pool),
 }
 
-/// The live end of a link. When it is dropped, what waits is still written, then the link says goodbye.
-struct Live {
-    outbox: Outbox,
-    _leave: DropGuard,
-}
-
-enum Outbox {
-    Socket(mpsc::Sender<String>),
-    Local(mpsc::Sender<TtsCommand>),
+/// The live end of a link.
+enum Live {
+    Socket(link::Live),
+    Local { outbox: mpsc::Sender<TtsCommand>, _leave: DropGuard },
 }
 
 struct Link {
@@ -106,13 +90,13 @@ impl Links {
             TtsCommand::Speak { .. }
             | TtsCommand::Flush { .. }
             | TtsCommand::Finish { .. }
+            | TtsCommand::Play { .. }
             | TtsCommand::Cancel { .. } => {
-                let is_taken = match &link.live.as_ref()?.outbox {
-                    Outbox::Local(outbox) => outbox.try_send(command).is_ok(),
-                    Outbox::Socket(outbox) => match peers.voice_message(&command) {
-                        Some(message) => !matches!(outbox.try_send(message), Err(mpsc::error::TrySendError::Full(_))),
-                        None => true,
-                    },
+                let is_taken = match link.live.as_ref()? {
+                    Live::Local { outbox, .. } => outbox.try_send(command).is_ok(),
+                    Live::Socket(live) => {
+                        peers.voice_message(&command).is_none_or(|message| live.send(Outgoing::Text(message)))
+                    }
                 };
                 let port = Port::Voice { voice, link: link.count };
                 (!is_taken).then_some(Input { port, body: Body::Stuck })
@@ -166,113 +150,23 @@ impl Way {
         inbox: mpsc::Sender<Input>,
         tasks: &mut JoinSet<()>,
     ) -> Option<Live> {
-        let leave = CancellationToken::new();
-        let outbox = match self {
+        match self {
             Way::Socket(dialler) => {
-                let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
-                let teller = Teller { port, inbox, leave: leave.clone() };
-                tasks.spawn(Box::pin(pump(handshake?, dialler.clone(), teller, pending)));
-                Outbox::Socket(outbox)
+                let live = link::Live::open(handshake?, dialler.clone(), port, inbox, OUTBOX_MESSAGES, tasks);
+                Some(Live::Socket(live))
             }
             Way::Local(pool) => {
+                let leave = CancellationToken::new();
                 let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
                 let serving = Box::pin(local::serve(pool.clone(), port, inbox, pending));
                 let left = leave.clone();
                 tasks.spawn(async move {
                     left.run_until_cancelled(serving).await;
                 });
-                Outbox::Local(outbox)
+                Some(Live::Local { outbox, _leave: leave.drop_guard() })
             }
-        };
-        Some(Live { outbox, _leave: leave.drop_guard() })
+        }
     }
-}
-
-/// A link's way into the inbox.
-struct Teller {
-    port: Port,
-    inbox: mpsc::Sender<Input>,
-    /// Cancelled when nobody wants to hear of the link any more.
-    leave: CancellationToken,
-}
-
-impl Teller {
-    /// Waits while the inbox is full, which stops the reading of the socket, but not beyond the link's end.
-    async fn tell(&self, body: Body) {
-        let sent = self.inbox.send(Input { port: self.port, body });
-        // When the call is over, so is the link: there is nothing left to do about a failure.
-        let _ = self.leave.run_until_cancelled(sent).await;
-    }
-}
-
-/// Dials, then moves messages both ways until either side ends.
-async fn pump(handshake: Handshake, dialler: Arc<Dialler>, teller: Teller, outbox: mpsc::Receiver<String>) {
-    let dialled = teller.leave.run_until_cancelled(Box::pin(dialler.dial(handshake))).await;
-    let end = match dialled {
-        Some(Ok(socket)) => {
-            teller.tell(Body::Up).await;
-            match exchange(socket, &teller, outbox).await {
-                Ended::Told => return,
-                Ended::Broken => Body::Closed { code: None, reason: String::new() },
-            }
-        }
-        Some(Err(refusal)) => Body::Refused(refusal),
-        None => return,
-    };
-    teller.tell(end).await;
-}
-
-/// How an exchange ended.
-enum Ended {
-    /// The peer closed it, which the inbox knows.
-    Told,
-    /// Without a close frame.
-    Broken,
-}
-
-async fn exchange(socket: Socket, teller: &Teller, mut outbox: mpsc::Receiver<String>) -> Ended {
-    let (mut writer, mut reader) = socket.split();
-    let write = async {
-        while let Some(message) = outbox.recv().await {
-            let written = async {
-                writer.feed(WsMessage::text(message)).await?;
-                while let Ok(next) = outbox.try_recv() {
-                    writer.feed(WsMessage::text(next)).await?;
-                }
-                writer.flush().await
-            };
-            if !matches!(timeout(WRITE_LIMIT, written).await, Ok(Ok(()))) {
-                return sleep(REST_LIMIT).await;
-            }
-        }
-        // Whether it was written or not, the reading half ends the exchange: with the answer, or without.
-        let _ = timeout(WRITE_LIMIT, writer.close()).await;
-        std::future::pending().await
-    };
-    let read = async {
-        loop {
-            let body = match reader.next().await {
-                Some(Ok(WsMessage::Text(text))) => Body::Text(text.as_str().to_owned()),
-                Some(Ok(WsMessage::Binary(bytes))) => Body::Binary(bytes),
-                Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => continue,
-                Some(Ok(WsMessage::Close(frame))) => {
-                    let (code, reason) =
-                        frame.map_or((None, String::new()), |f| (Some(u16::from(f.code)), f.reason.to_string()));
-                    teller.tell(Body::Closed { code, reason }).await;
-                    // Asking once more sends our own close frame, which the vendor waits for.
-                    let _ = timeout(GOODBYE_LIMIT, reader.next()).await;
-                    return Ended::Told;
-                }
-                Some(Err(_)) | None => return Ended::Broken,
-            };
-            teller.tell(body).await;
-        }
-    };
-    let gone = async {
-        teller.leave.cancelled().await;
-        sleep(GOODBYE_LIMIT).await;
-    };
-    tokio::select! { ended = read => ended, () = write => Ended::Broken, () = gone => Ended::Broken }
 }
 
 #[cfg(test)]

@@ -5,4 +5,7 @@
 
 pub mod carrier;
 pub mod cartesia;
+pub mod fault;
 pub mod floor;
+pub mod llm;
+pub mod stt;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::timeline::printable;
-use super::{Line, Sent};
+use super::{Line, Sent, ToApp};
 use crate::tape::{Audio, Digest};
 
 /// Longest excerpt of a line that is shown, in characters.
@@ -111,7 +111,7 @@ pub struct Unfaithful {
 fn is_media(sent: &Sent) -> bool {
     match sent {
         Sent::Carrier(text) => serde_json::from_str::<Value>(text).is_ok_and(|message| event_of(&message) == "media"),
-        Sent::Voice { .. } | Sent::Agent(_) | Sent::End(_) => false,
+        Sent::Voice { .. } | Sent::Hearing { .. } | Sent::App(_) | Sent::Agent(_) | Sent::End(_) => false,
     }
 }
 
@@ -136,6 +136,11 @@ pub(super) fn told(sent: &Sent) -> String {
         Sent::Voice { voice, what } => {
             format!("-> voice {voice} {}", serde_json::to_string(what).unwrap_or_default())
         }
+        Sent::Hearing { link, what } => {
+            format!("-> hearing {link} {}", serde_json::to_string(what).unwrap_or_default())
+        }
+        Sent::App(ToApp::Text(text)) => format!("-> app {text}"),
+        Sent::App(ToApp::Close { code }) => format!("-> app close {code}"),
         Sent::Agent(report) => format!("-> agent {}", serde_json::to_string(report).unwrap_or_default()),
         Sent::End(reason) => format!("the end: {}", serde_json::to_string(reason).unwrap_or_default()),
     }

@@ -7,7 +7,7 @@ mod timeline;
 
 pub use check::{Difference, Expected, Unfaithful};
 pub use redact::redacted;
-pub use session::{Sent, Session, ToVoice};
+pub use session::{Sent, Session, ToApp, ToHearing, ToVoice};
 pub use timeline::Timeline;
 
 use crate::ids::CallTime;

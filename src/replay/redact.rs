@@ -55,7 +55,9 @@ fn same_as_live(tape: &Tape) -> Result<(), Unfaithful> {
 fn speech(line: &Line) -> Option<SpeechEvent> {
     match &line.sent {
         Sent::Agent(AgentReport::CallerSpeech(change)) => Some((*change).into()),
-        Sent::Agent(_) | Sent::Carrier(_) | Sent::Voice { .. } | Sent::End(_) => None,
+        Sent::Agent(_) | Sent::Carrier(_) | Sent::Voice { .. } | Sent::Hearing { .. } | Sent::App(_) | Sent::End(_) => {
+            None
+        }
     }
 }
 

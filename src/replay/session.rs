@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
-use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason, TtsCommand};
-use crate::call::event::VoiceIndex;
+use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason, HearingCommand, TtsCommand};
+use crate::call::event::{LinkNumber, VoiceIndex};
 use crate::call::stats::Stats;
-use crate::dialect::Peers;
+use crate::dialect::{Outgoing, Peers};
 use crate::ids::CallTime;
 use crate::tape::{Audio, Digest, Header, What};
 
@@ -24,6 +24,16 @@ pub enum Sent {
         #[serde(flatten)]
         what: ToVoice,
     },
+    /// Something to whoever writes down what the caller says.
+    Hearing {
+        /// On which of its links.
+        link: LinkNumber,
+        /// What.
+        #[serde(flatten)]
+        what: ToHearing,
+    },
+    /// Something to an agent outside this process.
+    App(ToApp),
     /// A report to the agent.
     Agent(AgentReport),
     /// The call is over.
@@ -42,6 +52,34 @@ pub enum ToVoice {
     Text(String),
     /// A command to a voice of this process.
     Command(TtsCommand),
+}
+
+/// What is sent to whoever writes down what the caller says. Audio is not: it is what the carrier sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToHearing {
+    /// A link is made, for a language if it is not the vendor's setting.
+    Dial {
+        /// Language code.
+        language: Option<String>,
+    },
+    /// The link is dropped.
+    HangUp,
+    /// A text frame without audio.
+    Text(String),
+}
+
+/// What is sent to an agent outside this process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToApp {
+    /// A text frame.
+    Text(String),
+    /// A close frame.
+    Close {
+        /// Its code.
+        code: u16,
+    },
 }
 
 /// One call, its peers' languages, and no IO.
@@ -65,19 +103,45 @@ impl Session {
             self.call.handle(now, event);
         }
         while let Some(action) = self.call.poll_action() {
-            if let Some(sent) = self.carry_out(action) {
-                tell(sent);
-            }
+            self.carry_out(action, &mut tell);
         }
     }
 
-    fn carry_out(&mut self, action: Action) -> Option<Sent> {
+    fn carry_out(&mut self, action: Action, tell: &mut impl FnMut(Sent)) {
         match action {
-            Action::Carrier(command) => Some(self.tell_carrier(&command)),
-            Action::Tts(command) => self.tell_voice(command),
-            Action::Agent(report) => Some(Sent::Agent(report)),
-            Action::End(reason) => Some(Sent::End(reason)),
+            Action::Carrier(command) => tell(self.tell_carrier(&command)),
+            Action::Tts(command) => self.tell_voice(command).into_iter().for_each(tell),
+            Action::Hearing(command) => self.tell_hearing(&command, tell),
+            Action::Agent(report) => {
+                self.peers.agent_messages(&report, &mut |message| match message {
+                    Outgoing::Text(text) => tell(Sent::App(ToApp::Text(text))),
+                    Outgoing::Close { code, .. } => tell(Sent::App(ToApp::Close { code })),
+                    Outgoing::Binary(_) => {}
+                });
+                tell(Sent::Agent(report));
+            }
+            Action::End(reason) => tell(Sent::End(reason)),
         }
+    }
+
+    fn tell_hearing(&mut self, command: &HearingCommand, tell: &mut impl FnMut(Sent)) {
+        let link = command.link();
+        match command {
+            HearingCommand::Dial { language, .. } => {
+                self.peers.dial_hearing(link, language.as_deref());
+                tell(Sent::Hearing { link, what: ToHearing::Dial { language: language.clone() } });
+            }
+            HearingCommand::HangUp { .. } => tell(Sent::Hearing { link, what: ToHearing::HangUp }),
+            HearingCommand::Audio { .. }
+            | HearingCommand::Finalise { .. }
+            | HearingCommand::KeepAlive { .. }
+            | HearingCommand::Close { .. } => {}
+        }
+        let is_audio = matches!(command, HearingCommand::Audio { .. });
+        self.peers.hearing_messages(command, &mut |message| match message {
+            Outgoing::Text(text) if !is_audio => tell(Sent::Hearing { link, what: ToHearing::Text(text) }),
+            Outgoing::Text(_) | Outgoing::Binary(_) | Outgoing::Close { .. } => {}
+        });
     }
 
     fn tell_carrier(&mut self, command: &CarrierCommand) -> Sent {
@@ -93,6 +157,7 @@ impl Session {
             TtsCommand::Speak { .. }
             | TtsCommand::Flush { .. }
             | TtsCommand::Finish { .. }
+            | TtsCommand::Play { .. }
             | TtsCommand::Cancel { .. } => match self.peers.is_remote(voice) {
                 true => ToVoice::Text(self.peers.voice_message(&command)?),
                 false => ToVoice::Command(command),

@@ -65,9 +65,20 @@ impl Timeline {
                 AgentEvent::Say(say) => {
                     format!("<- agent   turn {}: {:?}{}", say.turn, say.text, if say.last { ", last" } else { "" })
                 }
+                AgentEvent::Play(play) => format!("<- agent   turn {}: {:?}", play.turn, play.clip),
                 AgentEvent::Clear => "<- agent   clear".to_owned(),
                 AgentEvent::HangUp => "<- agent   hang up".to_owned(),
+                AgentEvent::End { .. } => "<- agent   end".to_owned(),
+                event @ (AgentEvent::Language { .. }
+                | AgentEvent::Up { .. }
+                | AgentEvent::Lost(_)
+                | AgentEvent::Malformed(_)
+                | AgentEvent::Ignored) => format!("<- agent   {event:?}"),
             }),
+            What::Input(Input { port: Port::Hearing { link }, body }) => {
+                Some(format!("<- hearing {link} {}", said(body)))
+            }
+            What::Input(Input { port: Port::App, body }) => Some(format!("<- app     {}", said(body))),
             What::Input(Input { port, body }) => Some(format!("<- {port:?} {}", by_length(body))),
             What::Wake | What::End(_) => None,
             What::Drain => Some("the node is about to stop".to_owned()),
@@ -147,13 +158,29 @@ impl Timeline {
                     | TtsCommand::HangUp { .. }
                     | TtsCommand::Flush { .. }
                     | TtsCommand::Finish { .. }
+                    | TtsCommand::Play { .. }
                     | TtsCommand::Cancel { .. }),
                 ) => format!("-> voice {voice} {}", name_of(command)),
             }),
             // What is heard little by little is told when the turn ends.
             Sent::Agent(AgentReport::Heard { .. }) => None,
-            Sent::Agent(_) | Sent::End(_) => Some(told(sent)),
+            Sent::Agent(_) | Sent::Hearing { .. } | Sent::App(_) | Sent::End(_) => Some(told(sent)),
         }
+    }
+}
+
+/// A message as it stands, anything else by what it is.
+fn said(body: &Body) -> String {
+    match body {
+        Body::Text(text) => text.clone(),
+        Body::Binary(_)
+        | Body::Oversize
+        | Body::Up
+        | Body::Refused(_)
+        | Body::Closed { .. }
+        | Body::Stuck
+        | Body::Agent(_)
+        | Body::Voice(_) => by_length(body),
     }
 }
 
@@ -191,6 +218,7 @@ fn name_of(command: &TtsCommand) -> &'static str {
         TtsCommand::Speak { .. } => "speak",
         TtsCommand::Flush { .. } => "flush",
         TtsCommand::Finish { .. } => "finish",
+        TtsCommand::Play { .. } => "play",
         TtsCommand::Cancel { .. } => "cancel",
     }
 }

@@ -1,4 +1,4 @@
-//! Control over HTTP: what is going on, say this, be silent, hang up.
+//! Control over HTTP: what is going on, be silent, and what every request is answered with that cannot be served.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,8 +15,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::board::TurnView;
 use super::calls::LiveCall;
+use super::carrier::ControlError;
 use super::node::Node;
 use super::say::HEARD_LIMIT;
+use super::twilio::rest::RestError;
 use crate::call::event::AgentEvent;
 use crate::driver::inbox::CallOver;
 
@@ -39,6 +41,8 @@ pub(super) enum ApiError {
     Body(StatusCode, String),
     #[error("not heard within {} s", HEARD_LIMIT.as_secs())]
     NotHeard,
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
 
 impl ApiError {
@@ -47,14 +51,19 @@ impl ApiError {
         ApiError::Field { field: field.to_owned(), problem: problem.to_owned() }
     }
 
-    const fn status(&self) -> StatusCode {
+    fn status(&self) -> StatusCode {
         match self {
             ApiError::NoCall | ApiError::NoTurn(_) => StatusCode::NOT_FOUND,
             ApiError::Over(_) => StatusCode::GONE,
             ApiError::TurnOver(_) | ApiError::TurnClosed(_) => StatusCode::CONFLICT,
             ApiError::Field { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::Body(status, _) => *status,
-            ApiError::NotHeard => StatusCode::GATEWAY_TIMEOUT,
+            ApiError::NotHeard | ApiError::Control(ControlError::Rest(RestError::Slow)) => StatusCode::GATEWAY_TIMEOUT,
+            ApiError::Control(ControlError::NoCredentials | ControlError::NoPublicUrl) => StatusCode::NOT_IMPLEMENTED,
+            ApiError::Control(ControlError::Parameters(_)) => StatusCode::CONFLICT,
+            ApiError::Control(ControlError::Rest(
+                RestError::Refused { .. } | RestError::Unreachable(_) | RestError::Answer | RestError::Url,
+            )) => StatusCode::BAD_GATEWAY,
         }
     }
 }
@@ -64,9 +73,15 @@ impl IntoResponse for ApiError {
         let detail = match &self {
             ApiError::TurnOver(view) | ApiError::TurnClosed(view) => serde_json::to_value(view).unwrap_or_default(),
             ApiError::Field { field, .. } => json!({ "field": field }),
-            ApiError::NoCall | ApiError::Over(_) | ApiError::NoTurn(_) | ApiError::Body(..) | ApiError::NotHeard => {
-                serde_json::Value::Null
+            ApiError::Control(ControlError::Rest(RestError::Refused { status, code })) => {
+                json!({ "carrier_status": status, "carrier_code": code })
             }
+            ApiError::NoCall
+            | ApiError::Over(_)
+            | ApiError::NoTurn(_)
+            | ApiError::Body(..)
+            | ApiError::NotHeard
+            | ApiError::Control(_) => serde_json::Value::Null,
         };
         let mut body = json!({ "error": self.to_string() });
         if let (serde_json::Value::Object(detail), Some(body)) = (detail, body.as_object_mut()) {
@@ -81,6 +96,8 @@ struct CallView {
     id: String,
     call_sid: String,
     stream_sid: String,
+    /// As the carrier names it; empty if it did not say.
+    direction: String,
     seconds: f64,
     turns: Vec<TurnView>,
 }
@@ -91,6 +108,7 @@ impl CallView {
             id: live.id.clone(),
             call_sid: live.call.to_string(),
             stream_sid: live.stream.to_string(),
+            direction: live.about.facts.direction.clone(),
             seconds: live.seconds(),
             turns: live.turns(),
         }
@@ -111,13 +129,6 @@ pub(super) async fn show(State(node): State<Node>, Path(id): Path<String>) -> Re
 /// `POST /v1/calls/{id}/clear`: silence at once, every turn is dropped.
 pub(super) async fn clear(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
     find(&node, &id)?.port.tell(AgentEvent::Clear).await?;
-    Ok(StatusCode::ACCEPTED.into_response())
-}
-
-/// `DELETE /v1/calls/{id}`: closes the stream; the carrier goes on with the instructions that follow it.
-pub(super) async fn hang_up(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    // The call is over before it can say that it has heard.
-    let _ = find(&node, &id)?.port.tell(AgentEvent::HangUp).await;
     Ok(StatusCode::ACCEPTED.into_response())
 }
 

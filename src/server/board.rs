@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::audio::vad;
-use crate::call::action::{AgentReport, Cause, Flow, Heard};
+use crate::call::action::{AgentReport, Cause, Flow, Heard, Wait};
 use crate::driver::meter::end_name;
 use crate::ids::{CallTime, TurnId};
 
@@ -37,6 +37,9 @@ pub(super) struct TurnView {
     pub(super) heard_ms: u64,
     /// The text was reckoned, not proved.
     pub(super) estimated: bool,
+    /// How long the caller waited for it, if it answered something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wait: Option<WaitView>,
     #[serde(skip)]
     pub(super) is_held: bool,
     /// It has had its last text.
@@ -44,6 +47,33 @@ pub(super) struct TurnView {
     pub(super) is_closed: bool,
     #[serde(skip)]
     has_failed: bool,
+}
+
+/// The time between the caller's last sound and the first sound of the answer, in milliseconds; the parts add up.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct WaitView {
+    hearing_ms: f64,
+    thinking_ms: f64,
+    gathering_ms: f64,
+    speaking_ms: f64,
+    sending_ms: f64,
+    line_ms: f64,
+    total_ms: f64,
+}
+
+impl From<&Wait> for WaitView {
+    fn from(wait: &Wait) -> Self {
+        let ms = |span: Duration| span.as_secs_f64() * 1_000.0;
+        WaitView {
+            hearing_ms: ms(wait.hearing),
+            thinking_ms: ms(wait.thinking),
+            gathering_ms: ms(wait.gathering),
+            speaking_ms: ms(wait.speaking),
+            sending_ms: ms(wait.sending),
+            line_ms: ms(wait.line),
+            total_ms: ms(wait.total()),
+        }
+    }
 }
 
 /// Something that happened, for those who watch.
@@ -75,6 +105,11 @@ pub(super) enum What {
     SpeechFailed { turn: TurnId, reason: String },
     Digit { digit: char },
     CallerSpeech { speaking: bool },
+    Prompt { text: String, last: bool },
+    HearingFailed { reason: String },
+    AgentLost { reason: String },
+    Announced { turn: TurnId, text: String },
+    Answered { turn: TurnId, wait: WaitView },
     Draining,
     Ended { reason: &'static str },
 }
@@ -98,6 +133,11 @@ impl What {
             What::SpeechFailed { .. } => "speech_failed",
             What::Digit { .. } => "digit",
             What::CallerSpeech { .. } => "caller_speech",
+            What::Prompt { .. } => "prompt",
+            What::HearingFailed { .. } => "hearing_failed",
+            What::AgentLost { .. } => "agent_lost",
+            What::Announced { .. } => "announced",
+            What::Answered { .. } => "answered",
             What::Draining => "draining",
             What::Ended { .. } => "ended",
         }
@@ -140,13 +180,14 @@ impl Board {
                 let (text, heard_ms) = self.heard(*turn, heard, Some(outcome));
                 What::TurnOver { turn: *turn, outcome, heard: text, heard_ms, estimated: heard.estimated }
             }
-            AgentReport::Interrupted { turn, heard, cause } => {
+            AgentReport::Interrupted { turn, heard, cause, .. } => {
                 self.open(*turn);
                 let (text, heard_ms) = self.heard(*turn, heard, Some(Outcome::Interrupted));
                 let cause = match cause {
                     Cause::Speech => "speech",
                     Cause::Dtmf => "dtmf",
                     Cause::Request => "request",
+                    Cause::Preempted => "preempted",
                     Cause::CallEnded => "call_ended",
                 };
                 What::Interrupted { turn: *turn, cause, heard: text, heard_ms, estimated: heard.estimated }
@@ -159,13 +200,32 @@ impl Board {
                 What::SpeechFailed { turn: *turn, reason: fault.reason.clone() }
             }
             AgentReport::Digit(digit) => What::Digit { digit: *digit },
-            AgentReport::CallerSpeech(change) => What::CallerSpeech { speaking: *change == vad::Change::Started },
+            AgentReport::CallerSpeech(vad::Change::Started) => What::CallerSpeech { speaking: true },
+            AgentReport::CallerSpeech(vad::Change::Stopped) => What::CallerSpeech { speaking: false },
+            AgentReport::CallerSpeech(vad::Change::Paused | vad::Change::Resumed) => return None,
             AgentReport::Flow { turn, flow } => {
                 if let Some(view) = self.turn_mut(*turn) {
                     view.is_held = *flow == Flow::Held;
                 }
                 return None;
             }
+            AgentReport::Prompt { text, last, .. } => What::Prompt { text: text.clone(), last: *last },
+            AgentReport::HearingFailed { fault } => What::HearingFailed { reason: fault.reason.clone() },
+            AgentReport::AgentLost { fault } => What::AgentLost { reason: fault.reason.clone() },
+            AgentReport::Announced { turn, text } => What::Announced { turn: *turn, text: text.clone() },
+            AgentReport::Answered { turn, wait } => {
+                if let Some(view) = self.turn_mut(*turn) {
+                    view.wait = Some(WaitView::from(wait));
+                }
+                What::Answered { turn: *turn, wait: WaitView::from(wait) }
+            }
+            // Between the call and its agent.
+            AgentReport::Probable { .. }
+            | AgentReport::Resumed
+            | AgentReport::Connected
+            | AgentReport::Refused { .. }
+            | AgentReport::Dismissed
+            | AgentReport::HandedOff { .. } => return None,
             AgentReport::Draining => What::Draining,
             AgentReport::Ended(reason) => {
                 self.is_over = true;
@@ -222,6 +282,7 @@ impl Board {
             heard: String::new(),
             heard_ms: 0,
             estimated: false,
+            wait: None,
             is_held: false,
             is_closed: false,
             has_failed: false,

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, CallEvent, TurnView};
+use super::carrier::{About, Control};
+use super::facts::Facts;
 use super::node::{AgentSettings, Node, lock};
 use super::twilio::token::random_bytes;
 use crate::agent::script;
@@ -32,6 +34,7 @@ pub(super) struct LiveCall {
     pub(super) call: CallSid,
     pub(super) stream: StreamSid,
     pub(super) port: CallPort,
+    pub(super) about: Arc<About>,
     started: Instant,
     board: Mutex<Board>,
     /// Changes with the board.
@@ -40,6 +43,11 @@ pub(super) struct LiveCall {
 }
 
 impl LiveCall {
+    /// What can be done with the call at its carrier.
+    pub(super) fn control(&self, node: &Node) -> Control {
+        Control::new(node.clone(), self.call.clone(), self.port.clone(), self.about.clone())
+    }
+
     /// Seconds since the call was accepted.
     pub(super) fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
@@ -129,11 +137,14 @@ impl Calls {
         let numbered = (2_u32..).map(|n| format!("{name}-{n}"));
         let is_free = |id: &String| !calls.contains_key(id);
         let id = std::iter::once(name.to_owned()).chain(numbered).find(is_free).unwrap_or_default();
+        let mut parameters = start.parameters.clone();
+        let facts = Facts::take(&mut parameters);
         let live = Arc::new(LiveCall {
             id: id.clone(),
             call: start.call.clone(),
             stream: start.stream.clone(),
             port,
+            about: Arc::new(About { facts, parameters }),
             started: Instant::now(),
             board: Mutex::default(),
             version: watch::Sender::new(0),
@@ -191,11 +202,17 @@ pub(super) async fn run<R, W>(
     let (reports, hearing) = mpsc::channel(REPORTS_WAITING_MAX);
     let mut settings = node.settings().call.clone();
     settings.seed = random_bytes().map_or(0, u64::from_be_bytes);
+    let hearer = node.hearing_link(start.inbound);
+    if hearer.is_none() {
+        settings.conversation.hearing = None;
+    }
     let tape = node.tape(&settings, start);
     let setup = CallSetup {
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
+        hearing: hearer,
+        app: None,
         meter: node.meter().clone(),
         first,
         tape,

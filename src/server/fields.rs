@@ -1,13 +1,21 @@
 //! The fields of an API request, from a JSON object or a query: one set of rules, and errors that name the field.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
 
+use axum::RequestExt as _;
+use axum::body::Bytes;
+use axum::extract::Request;
 use axum::http::StatusCode;
 use serde::Deserialize as _;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::api::ApiError;
 
+/// How long a JSON body may take to arrive.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Longest name of a voice, a language or an emotion, in characters.
 const WORD_CHARS_MAX: usize = 128;
 /// Longest part of an unknown field's name that an error repeats, in characters.
@@ -25,6 +33,15 @@ enum Given {
 }
 
 impl Fields {
+    /// Reads the JSON object in the body of a request, which has to come in time.
+    pub(super) async fn of_request(request: Request) -> Result<Self, ApiError> {
+        let Ok(body) = timeout(BODY_LIMIT, request.extract::<Bytes, _>()).await else {
+            return Err(ApiError::Body(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned()));
+        };
+        let body = body.map_err(|rejection| ApiError::Body(rejection.status(), rejection.body_text()))?;
+        Fields::of_json(&body)
+    }
+
     /// Reads a JSON object; `null` is the same as nothing.
     pub(super) fn of_json(body: &[u8]) -> Result<Self, ApiError> {
         let bad = |problem: String| ApiError::Body(StatusCode::BAD_REQUEST, problem);
@@ -54,6 +71,24 @@ impl Fields {
         self.take(name, "must be text", |given| match given {
             Given::Json(Value::String(text)) | Given::Text(text) => Some(text),
             Given::Json(_) => None,
+        })
+    }
+
+    /// A text that `parse` understands; its error says what it must be.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, ApiError> {
+        let text = self.text(name)?;
+        text.map(|text| parse(&text).map_err(|error| ApiError::field(name, &error.to_string()))).transpose()
+    }
+
+    /// Names and texts.
+    pub(super) fn table(&mut self, name: &str) -> Result<Option<BTreeMap<String, String>>, ApiError> {
+        self.take(name, "must be an object whose values are text", |given| match given {
+            Given::Json(value) => BTreeMap::deserialize(value).ok(),
+            Given::Text(_) => None,
         })
     }
 

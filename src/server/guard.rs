@@ -12,7 +12,7 @@ use super::node::{Node, Trust};
 use super::twilio::signature::{Refusal, SETTINGS_HEADER, SIGNATURE_HEADER, SignatureHeaders};
 
 /// A form is a few kilobytes, and no carrier waits long for its answer.
-const WEBHOOK_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const WEBHOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// In open mode everybody on this machine is believed, so nobody else may borrow their voice: a page in a browser shows
 /// itself by its `Origin`, a name that was rebound to loopback by its `Host`.

@@ -1,17 +1,25 @@
 //! The HTTP side: webhooks, media streams, control, health, drain.
 
+mod after;
+pub mod aftermath;
 mod api;
 mod board;
 mod calls;
+mod carrier;
 mod drain;
+pub mod facts;
 mod fields;
 mod guard;
 mod health;
 mod media;
 mod node;
+mod place;
 mod promises;
+mod remembered;
 mod say;
+mod steer;
 pub mod twilio;
+pub mod web;
 mod webhook;
 
 use axum::Router;
@@ -20,8 +28,10 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 
+pub use after::{AfterApp, AfterAppError};
+pub use carrier::{Control, ControlError};
 pub use drain::serve;
-pub use node::{AgentSettings, Node, Settings, Speaker, Tapes, Trust};
+pub use node::{AgentSettings, Hearer, Node, Settings, Speaker, Tapes, Trust};
 
 /// Longest body of a request that is not a stream, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -37,11 +47,14 @@ pub fn router(node: Node) -> Router {
 
 fn routes(node: Node) -> Router {
     let api = Router::new()
-        .route("/v1/calls", get(api::list))
+        .route("/v1/calls", get(api::list).post(place::place))
         .route("/v1/calls/{id}", get(api::show))
-        .route("/v1/calls/{id}", delete(api::hang_up))
+        .route("/v1/calls/{id}", delete(steer::hang_up))
         .route("/v1/calls/{id}/say", post(say::say))
         .route("/v1/calls/{id}/clear", post(api::clear))
+        .route("/v1/calls/{id}/transfer", post(steer::transfer))
+        .route("/v1/calls/{id}/redirect", post(steer::redirect))
+        .route("/v1/calls/{id}/digits", post(steer::digits))
         .route("/v1/calls/{id}/events", get(api::events))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(node.clone(), guard::api_token));
@@ -51,6 +64,7 @@ fn routes(node: Node) -> Router {
         .layer(from_fn(guard::in_time));
     Router::new()
         .merge(webhooks)
+        .route(after::AFTER, post(after::after))
         .route("/twilio/media", get(media::upgrade))
         .route("/twilio/media/", get(media::upgrade))
         .route("/healthz", get(health::alive))

@@ -6,23 +6,33 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::after::AfterApp;
+use super::aftermath::Aftermath;
 use super::calls::Calls;
 use super::promises::Promises;
+use super::remembered::Remembered;
+use super::twilio::address::Address;
+use super::twilio::order::{self, OrderError, Orders};
 use super::twilio::public_url::PublicUrl;
+use super::twilio::rest::Rest;
 use super::twilio::signature::Verifier;
 use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
 use crate::agent::script::Script;
+use crate::audio::MediaFormat;
 use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
-use crate::dialect::cartesia;
-use crate::driver::{Dialler, Meter, Shelf, Tap, VoiceLink};
+use crate::dialect::{cartesia, hearing};
+use crate::driver::{Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
 use crate::ids::{CallSid, StreamSid};
 use crate::tape::{self, Header};
 use crate::voice;
 
+/// Calls that were placed here and are remembered for as long as their orders are good; ten a second.
+const PLACED_MAX: usize = 36_000;
 /// How long the disk may take for what is left of the tapes when everything else has ended.
 const TAPES_LIMIT: Duration = Duration::from_secs(5);
 
@@ -51,6 +61,16 @@ pub enum AgentSettings {
     Api,
 }
 
+impl AgentSettings {
+    /// Its name in the configuration and in the API.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            AgentSettings::Script(_) => "script",
+            AgentSettings::Api => "api",
+        }
+    }
+}
+
 /// One voice of the chain, as every call uses it.
 #[derive(Clone, Debug)]
 pub enum Speaker {
@@ -63,6 +83,15 @@ pub enum Speaker {
         /// How to get there.
         dialler: Arc<Dialler>,
     },
+}
+
+/// Who writes down what callers say.
+#[derive(Clone, Debug)]
+pub struct Hearer {
+    /// What is the same in every call.
+    pub settings: hearing::Settings,
+    /// How to get there.
+    pub dialler: Arc<Dialler>,
 }
 
 /// What a node is made of.
@@ -82,12 +111,20 @@ pub struct Settings {
     pub busy_redirect_url: Option<String>,
     /// Where the carrier asks what to do after the stream.
     pub after_url: Option<String>,
+    /// Who is asked instead, through `/twilio/after`; `after_url` is what follows if that fails.
+    pub after_app: Option<AfterApp>,
+    /// The carrier's API; `None`: calls can be neither placed nor controlled there.
+    pub rest: Option<Rest>,
+    /// Who calls, where a request to place a call does not say.
+    pub from: Option<Address>,
     /// Parameters handed through to the stream.
     pub parameters: BTreeMap<String, String>,
     /// What shapes a call; its `seed` is drawn anew for each.
     pub call: CallSettings,
     /// The voices, in the order of `call.voices`.
     pub speakers: Vec<Speaker>,
+    /// Who writes down what callers say, if `call.conversation` has it.
+    pub hearing: Option<Hearer>,
     /// Who decides what is said.
     pub agent: AgentSettings,
     /// Whether what is said and pressed may be logged.
@@ -117,6 +154,9 @@ pub struct Node(Arc<Shared>);
 struct Shared {
     settings: Settings,
     minter: Minter,
+    orders: Orders,
+    aftermath: Aftermath,
+    placed: Mutex<Remembered<()>>,
     calls: Calls,
     seats: Arc<Semaphore>,
     running: TaskTracker,
@@ -130,6 +170,9 @@ impl Node {
     pub fn new(settings: Settings) -> Self {
         Node(Arc::new(Shared {
             minter: Minter::new(&settings.token_key),
+            orders: Orders::new(&settings.token_key),
+            aftermath: Aftermath::default(),
+            placed: Mutex::new(Remembered::new(PLACED_MAX, Duration::from_secs(order::LIFETIME_S))),
             calls: Calls::default(),
             seats: Arc::new(Semaphore::new(settings.calls_max)),
             running: TaskTracker::new(),
@@ -156,6 +199,31 @@ impl Node {
 
     pub(super) fn calls(&self) -> &Calls {
         &self.0.calls
+    }
+
+    /// How sessions ended; whoever runs a call records it there.
+    pub fn aftermath(&self) -> &Aftermath {
+        &self.0.aftermath
+    }
+
+    /// A call was placed from here.
+    pub(super) fn placed(&self, call: &CallSid) {
+        lock(&self.0.placed).put(call.clone(), (), Instant::now());
+    }
+
+    /// Whether a call was placed from here, not long ago.
+    pub(super) fn has_placed(&self, call: &CallSid) -> bool {
+        lock(&self.0.placed).knows(call, Instant::now())
+    }
+
+    /// Seals the parameters of a call into a text that is safe in a URL.
+    pub(super) fn seal(&self, parameters: &BTreeMap<String, String>) -> Result<String, OrderError> {
+        self.0.orders.seal(parameters, unix_seconds())
+    }
+
+    /// What was sealed.
+    pub(super) fn unseal(&self, order: &str) -> Result<BTreeMap<String, String>, OrderError> {
+        self.0.orders.open(order, unix_seconds())
     }
 
     pub(super) fn running(&self) -> &TaskTracker {
@@ -228,6 +296,18 @@ impl Node {
         self.0.settings.speakers.iter().map(link).collect()
     }
 
+    /// How what a caller says is written down whose audio is written in `inbound`, if it is.
+    pub(super) fn hearing_link(&self, inbound: MediaFormat) -> Option<HearingLink> {
+        let Hearer { settings, dialler } = self.0.settings.hearing.as_ref()?;
+        match settings.dialect(inbound) {
+            Ok(dialect) => Some(HearingLink { dialect, dialler: dialler.clone() }),
+            Err(error) => {
+                tracing::warn!(%error, "what the caller says is not written down");
+                None
+            }
+        }
+    }
+
     /// Waits until the tapes of calls that are over are on the disk, but not for ever.
     pub(super) async fn finish_tapes(&self) {
         let Some(tapes) = &self.0.settings.tapes else { return };
@@ -257,6 +337,7 @@ impl Node {
                 tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.without_query()) }
             }
         };
+        let hearing = |hearer: &Hearer| hearer.settings.clone().without_query();
         let header = Header {
             tape: tape::FORMAT,
             trunkline: env!("CARGO_PKG_VERSION").to_owned(),
@@ -266,6 +347,7 @@ impl Node {
             settings: settings.clone(),
             carrier: tape::Carrier::Twilio,
             voices: self.0.settings.speakers.iter().map(voice).collect(),
+            hearing: self.0.settings.hearing.as_ref().filter(|_| settings.conversation.hearing.is_some()).map(hearing),
         };
         // Without randomness there is no key, and without a key nothing private may be written.
         tapes.shelf.begin(&header, &start.call, &start.stream, random_bytes().ok()?)

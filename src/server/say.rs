@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, RequestExt as _};
 use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::time::timeout;
@@ -24,8 +24,6 @@ use crate::ids::TurnId;
 
 /// Longest wait for a turn to be heard, and of a text stream for speech to catch up.
 pub(super) const HEARD_LIMIT: Duration = Duration::from_secs(600);
-/// How long a JSON body may take to arrive.
-const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// A sentence at the end of what a text stream has brought is spoken after so long: before, it may still go on, as in
 /// "version 3." and "1".
 const QUIET: Duration = Duration::from_millis(400);
@@ -72,11 +70,7 @@ pub(super) async fn say(
 }
 
 async fn say_json(live: &LiveCall, request: Request) -> Result<TurnId, ApiError> {
-    let Ok(body) = timeout(BODY_LIMIT, request.extract::<Bytes, _>()).await else {
-        return Err(ApiError::Body(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned()));
-    };
-    let body = body.map_err(|rejection| ApiError::Body(rejection.status(), rejection.body_text()))?;
-    let mut body = Fields::of_json(&body)?;
+    let mut body = Fields::of_request(request).await?;
     let Order { turn, interruptible, delivery } = order(&mut body)?;
     let text = body.text("text")?;
     let (last, flush) = (body.flag("last")?, body.flag("flush")?);
@@ -89,7 +83,8 @@ async fn say_json(live: &LiveCall, request: Request) -> Result<TurnId, ApiError>
     };
     let (turn, last) = (turn_of(live, turn)?, last.unwrap_or(true));
     let is_speech = text.chars().any(char::is_alphanumeric);
-    live.tell(Say { turn, text, last, flush: flush.unwrap_or(false), interruptible, delivery }).await?;
+    live.tell(Say { turn, text, last, flush: flush.unwrap_or(false), interruptible, delivery, preemptible: None })
+        .await?;
     // The turn may have been dropped while the text was under way. One without a sound is heard as soon as it is said.
     match live.turn(turn) {
         Some(view) if view.outcome == Outcome::Interrupted || (is_speech && view.outcome != Outcome::Live) => {
@@ -157,7 +152,7 @@ impl OpenTurn<'_> {
 
     fn piece(&self, text: String, last: bool) -> Say {
         let (interruptible, delivery) = (self.order.interruptible, self.order.delivery.clone());
-        Say { turn: self.turn, text, last, flush: false, interruptible, delivery }
+        Say { turn: self.turn, text, last, flush: false, interruptible, delivery, preemptible: None }
     }
 }
 

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use super::pseudonym::{Pseudonyms, Word};
 use super::{Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
-use crate::call::event::{AgentEvent, CarrierEvent, Event, FaultKind, Say, TtsEvent, VoiceIndex};
+use crate::call::event::{
+    AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, Say, TtsEvent, VoiceIndex,
+};
 use crate::call::settings::{self, Buffering};
 use crate::call::{Piece, Scribe};
 use crate::dialect::{Body, Input, Port, Refusal, fault_of_close};
@@ -32,6 +34,8 @@ pub struct Redactor {
     /// How written text is turned into spoken text, and for whom.
     rules: settings::Text,
     buffering: Buffering,
+    /// The language of turns that do not name one.
+    language: Option<String>,
     /// Turns that may go on.
     turns: BTreeMap<TurnId, Script>,
     /// The stream's real name, and its made-up one.
@@ -56,6 +60,7 @@ impl Redactor {
             voices: header.settings.voices.iter().map(|voice| voice.encoding).collect(),
             rules: header.settings.text,
             buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
+            language: None,
             turns: BTreeMap::new(),
             stream: None,
         }
@@ -68,6 +73,11 @@ impl Redactor {
         if is_covered {
             header.settings.text = settings::Text { closing: self.rules.closing, ..settings::Text::VERBATIM };
             header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
+            let lifetime = &mut header.settings.conversation.lifetime;
+            lifetime.goodbye = self.line(&lifetime.goodbye);
+            for line in &mut lifetime.idle_lines {
+                *line = self.line(line);
+            }
         }
         for voice in &mut header.voices {
             let Voice::Cartesia { stream, settings } = voice else { continue };
@@ -77,6 +87,13 @@ impl Redactor {
                 *stream = covered;
             }
         }
+        header.hearing = header.hearing.map(|hearing| {
+            let mut hearing = hearing.without_query();
+            if is_covered {
+                hearing.keyterms_mut().iter_mut().for_each(|term| *term = self.pseudonyms.text(term));
+            }
+            hearing
+        });
         header
     }
 
@@ -90,12 +107,20 @@ impl Redactor {
                 (name.to_owned(), self.pseudonyms.name(name))
             });
         }
+        if let Event::Agent(AgentEvent::Language { speech: Some(speech), .. }) = event {
+            self.language = Some(speech.clone());
+        }
         if (self.text, self.audio) == (Text::Keep, Audio::Keep) {
             return what;
         }
         let What::Input(Input { port, body }) = what else { return what };
         let is_heard = matches!(event, Event::Carrier(CarrierEvent::Media(_)) | Event::Tts(TtsEvent::Audio { .. }));
-        let is_garbage = matches!(event, Event::Carrier(CarrierEvent::Garbage) | Event::Tts(TtsEvent::Garbage));
+        let is_garbage = matches!(
+            event,
+            Event::Carrier(CarrierEvent::Garbage)
+                | Event::Tts(TtsEvent::Garbage)
+                | Event::Hearing { event: HearingEvent::Garbage, .. }
+        );
         // Nobody knows what nonsense holds, and it has to stay nonsense: with its audio replaced, it might not.
         let body = if is_garbage { garbage(body) } else { self.body(port, body, is_heard) };
         What::Input(Input { port, body })
@@ -105,12 +130,12 @@ impl Redactor {
         let silence = match port {
             Port::Carrier => self.inbound,
             Port::Voice { voice, .. } => self.encoding(voice),
-            Port::Agent => Encoding::Mulaw,
+            Port::Hearing { .. } | Port::App | Port::Agent => Encoding::Mulaw,
         };
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
-            Body::Agent(AgentEvent::Say(say)) if is_covered => Body::Agent(AgentEvent::Say(self.say(say))),
+            Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
                 // The core hears of a limit, if the reason spoke of one, and of nothing else.
@@ -133,14 +158,49 @@ impl Redactor {
         }
     }
 
+    /// What an agent wants, without the words in it.
+    fn wish(&mut self, event: AgentEvent) -> AgentEvent {
+        match event {
+            AgentEvent::Play(mut play) => {
+                play.clip = match play.clip {
+                    Clip::Recording(url) => Clip::Recording(self.pseudonyms.text(&url)),
+                    Clip::Tones(digits) => Clip::Tones("0".repeat(digits.len())),
+                };
+                AgentEvent::Play(play)
+            }
+            AgentEvent::End { handoff } => {
+                AgentEvent::End { handoff: handoff.map(|handoff| self.pseudonyms.text(&handoff)) }
+            }
+            AgentEvent::Malformed(reason) => AgentEvent::Malformed("x".repeat(reason.len())),
+            AgentEvent::Lost(fault) => AgentEvent::Lost(Fault { reason: "redacted".to_owned(), ..fault }),
+            AgentEvent::Say(say) => AgentEvent::Say(self.say(say)),
+            AgentEvent::Up { greeting } => AgentEvent::Up { greeting: greeting.map(|say| self.say(say)) },
+            AgentEvent::Clear | AgentEvent::Language { .. } | AgentEvent::HangUp | AgentEvent::Ignored => event,
+        }
+    }
+
     fn encoding(&self, voice: VoiceIndex) -> Encoding {
         self.voices.get(voice).copied().unwrap_or(Encoding::PcmS16Le)
     }
 
+    fn scribe(&self) -> Scribe {
+        let mut scribe = Scribe::new(self.rules, self.buffering);
+        scribe.set_language(self.language.as_deref());
+        scribe
+    }
+
+    /// What is spoken of a line of our own, covered.
+    fn line(&self, text: &str) -> String {
+        let (mut scribe, mut piece) = (self.scribe(), Piece::default());
+        scribe.push(text, &mut piece);
+        scribe.settle(&mut piece);
+        self.pseudonyms.text(piece.spoken())
+    }
+
     /// What is spoken of `say`, covered.
     fn say(&mut self, mut say: Say) -> Say {
-        let fresh = || Script { scribe: Scribe::new(self.rules, self.buffering), word: Word::default() };
-        let mut script = self.turns.remove(&say.turn).unwrap_or_else(fresh);
+        let begun = self.turns.remove(&say.turn);
+        let mut script = begun.unwrap_or_else(|| Script { scribe: self.scribe(), word: Word::default() });
         let mut piece = Piece::default();
         if let Some(delivery) = &say.delivery {
             script.scribe.settle(&mut piece);

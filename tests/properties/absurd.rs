@@ -205,6 +205,7 @@ impl Stage {
                     flush,
                     interruptible: policy,
                     delivery,
+                    preemptible: None,
                 }))
             }
             What::AgentClear => Event::Agent(AgentEvent::Clear),

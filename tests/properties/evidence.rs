@@ -158,7 +158,8 @@ impl<'t> Evidence<'t> {
                         player.free_at = step.now;
                     }
                     Action::Agent(report) => evidence.hear(step.now, report, &mut scripts, &player),
-                    Action::Carrier(CarrierCommand::Mark(_)) | Action::Tts(_) | Action::End(_) => {}
+                    Action::Carrier(CarrierCommand::Mark(_)) | Action::Tts(_) | Action::Hearing(_) | Action::End(_) => {
+                    }
                 }
             }
         }

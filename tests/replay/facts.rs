@@ -95,7 +95,7 @@ fn facts_of(tape: &Tape, lines: &[Line], session: &Session) -> Facts {
     for line in lines {
         let (turn, heard, cause) = match &line.sent {
             Sent::Agent(AgentReport::TurnOver { turn, heard }) => (*turn, heard, None),
-            Sent::Agent(AgentReport::Interrupted { turn, heard, cause }) => (*turn, heard, Some(*cause)),
+            Sent::Agent(AgentReport::Interrupted { turn, heard, cause, .. }) => (*turn, heard, Some(*cause)),
             Sent::Agent(AgentReport::SpeechFailed { turn, .. }) => {
                 failed.push(*turn);
                 continue;

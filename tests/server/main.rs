@@ -10,12 +10,14 @@
 
 mod support;
 
+mod after;
 mod api;
 mod drain;
 mod events;
 mod leaks;
 mod metrics;
 mod open_mode;
+mod outbound;
 mod say;
 mod signed;
 mod stream;

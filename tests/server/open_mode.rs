@@ -7,12 +7,16 @@ use crate::support::http::Request;
 use crate::support::phone::Phone;
 
 /// Every route of the API, with its method.
-const API: [(&str, &str); 8] = [
+const API: [(&str, &str); 12] = [
     ("GET", "/v1/calls"),
     ("GET", "/v1/calls/CA1"),
     ("DELETE", "/v1/calls/CA1"),
     ("POST", "/v1/calls/CA1/say"),
     ("POST", "/v1/calls/CA1/clear"),
+    ("POST", "/v1/calls"),
+    ("POST", "/v1/calls/CA1/transfer"),
+    ("POST", "/v1/calls/CA1/redirect"),
+    ("POST", "/v1/calls/CA1/digits"),
     ("GET", "/v1/calls/CA1/events"),
     ("GET", "/metrics"),
     // Not even which methods there are is told to strangers.

@@ -160,7 +160,15 @@ impl Agent {
                 at = at + dice.millis(700, 3_500);
             }
             let flush = dice.happens(15);
-            let say = Say { turn, text: token, last: n == last && !is_open, flush, interruptible, delivery: None };
+            let say = Say {
+                turn,
+                text: token,
+                last: n == last && !is_open,
+                flush,
+                interruptible,
+                delivery: None,
+                preemptible: None,
+            };
             self.pieces.push_back((at, AgentEvent::Say(say)));
         }
         if dice.happens(40) {

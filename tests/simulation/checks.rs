@@ -225,6 +225,17 @@ impl Checks {
             AgentReport::FirstAudio { .. }
             | AgentReport::Digit(_)
             | AgentReport::CallerSpeech(_)
+            | AgentReport::Prompt { .. }
+            | AgentReport::Probable { .. }
+            | AgentReport::Resumed
+            | AgentReport::HearingFailed { .. }
+            | AgentReport::Announced { .. }
+            | AgentReport::Connected
+            | AgentReport::Refused { .. }
+            | AgentReport::Dismissed
+            | AgentReport::AgentLost { .. }
+            | AgentReport::HandedOff { .. }
+            | AgentReport::Answered { .. }
             | AgentReport::Flow { .. }
             | AgentReport::Draining => {}
         }

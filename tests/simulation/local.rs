@@ -86,6 +86,7 @@ impl Local {
                 self.out.retain(|_, (whose, _)| whose != context);
             }
             TtsCommand::Flush { .. } => {}
+            TtsCommand::Play { .. } => panic!("nobody plays anything"),
             TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } => panic!("links are the session's own"),
         }
     }

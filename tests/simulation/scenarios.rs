@@ -106,7 +106,15 @@ impl Scene {
 
     /// The agent says a part of a turn.
     fn piece(mut self, ms: u64, turn: u32, text: &str, last: bool, interruptible: Option<Interruptible>) -> Self {
-        let say = Say { turn: TurnId(turn), text: text.to_owned(), last, flush: false, interruptible, delivery: None };
+        let say = Say {
+            turn: TurnId(turn),
+            text: text.to_owned(),
+            last,
+            flush: false,
+            interruptible,
+            delivery: None,
+            preemptible: None,
+        };
         self.said.push((at(ms), AgentEvent::Say(say)));
         self
     }
@@ -122,7 +130,7 @@ impl Scene {
     /// What was said so far is to be spoken, as the server asks when a stream of text pauses for 400 ms.
     fn flush(mut self, ms: u64, turn: u32) -> Self {
         let (turn, text) = (TurnId(turn), String::new());
-        let say = Say { turn, text, last: false, flush: true, interruptible: None, delivery: None };
+        let say = Say { turn, text, last: false, flush: true, interruptible: None, delivery: None, preemptible: None };
         self.said.push((at(ms), AgentEvent::Say(say)));
         self
     }

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use trunkline::audio::{Encoding, vad};
-use trunkline::call::settings::{self, Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use trunkline::call::settings::{
+    self, Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice,
+};
 use trunkline::dialect::cartesia;
 pub(crate) use trunkline::dialect::{Body, Input, Port, Refusal};
 use trunkline::ids::StreamSid;
@@ -80,9 +82,11 @@ pub(crate) fn header(
             limits: Limits::default(),
             text: settings::Text::default(),
             seed,
+            conversation: Conversation::default(),
         },
         carrier: Carrier::Twilio,
         voices: language.into_iter().chain([tape::Voice::Local]).collect(),
+        hearing: None,
     }
 }
 

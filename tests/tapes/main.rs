@@ -86,7 +86,7 @@ fn replayed(recorded: &Recorded) -> Vec<String> {
     let session = perform(&recorded.tape, |_, lines| {
         sent.extend(lines.iter().filter_map(|line| match &line.sent {
             Sent::Carrier(text) => Some(text.clone()),
-            Sent::Voice { .. } | Sent::Agent(_) | Sent::End(_) => None,
+            Sent::Voice { .. } | Sent::Hearing { .. } | Sent::App(_) | Sent::Agent(_) | Sent::End(_) => None,
         }));
     });
     let Some(What::End(end)) = recorded.tape.entries.last().map(|entry| &entry.what) else { panic!("no end") };

@@ -1,8 +1,10 @@
 //! The core in virtual time, against a model carrier and a model voice that know the truth.
 
+mod agent;
 mod barge_in;
 mod corners;
 mod faults;
+mod hearing;
 mod playing;
 mod rig;
 mod text;

@@ -8,9 +8,11 @@ use bytes::Bytes;
 
 use super::voice::{Mood, Speaking};
 use crate::audio::{Encoding, MediaFormat, vad};
-use crate::call::action::{Action, AgentReport, CarrierCommand, Heard, TtsCommand};
+use crate::call::action::{Action, AgentReport, CarrierCommand, Heard, HearingCommand, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Delivery, Event, Say, Start};
-use crate::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice};
+use crate::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
+};
 use crate::call::{Call, event};
 use crate::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
@@ -32,6 +34,7 @@ pub(super) fn settings() -> Settings {
         limits: Limits::default(),
         text: Text::default(),
         seed: 1,
+        conversation: Conversation::default(),
     }
 }
 
@@ -62,6 +65,7 @@ pub(super) struct Rig {
     pub(super) marks: Marks,
     pub(super) reports: Vec<(CallTime, AgentReport)>,
     pub(super) commands: Vec<(CallTime, TtsCommand)>,
+    pub(super) hearing: Vec<(CallTime, HearingCommand)>,
     pub(super) cleared: Vec<CallTime>,
     pub(super) ended: bool,
     /// Each byte that the caller heard, with the moment. The model voice says its turn's number in every byte.
@@ -87,6 +91,7 @@ impl Rig {
             marks: Marks::Honest,
             reports: Vec::new(),
             commands: Vec::new(),
+            hearing: Vec::new(),
             cleared: Vec::new(),
             ended: false,
             heard: Vec::new(),
@@ -205,6 +210,7 @@ impl Rig {
                 self.commands.push((self.now, command.clone()));
                 self.speak(command);
             }
+            Action::Hearing(command) => self.hearing.push((self.now, command)),
             Action::Agent(report) => self.reports.push((self.now, report)),
             Action::End(_) => self.ended = true,
         }
@@ -280,7 +286,15 @@ impl Rig {
 }
 
 pub(super) fn plain(turn: u32, text: &str) -> Say {
-    Say { turn: TurnId(turn), text: text.to_owned(), last: true, flush: false, interruptible: None, delivery: None }
+    Say {
+        turn: TurnId(turn),
+        text: text.to_owned(),
+        last: true,
+        flush: false,
+        interruptible: None,
+        delivery: None,
+        preemptible: None,
+    }
 }
 
 pub(super) fn delivery(voice: &str) -> Option<Arc<Delivery>> {

@@ -18,7 +18,7 @@ use crate::ids::{CallTime, TurnId};
 const VENDOR: Buffering = Buffering::Vendor { max_delay: Duration::from_secs(3) };
 
 fn say(text: &str, last: bool, flush: bool) -> Say {
-    Say { turn: TurnId(1), text: text.to_owned(), last, flush, interruptible: None, delivery: None }
+    Say { turn: TurnId(1), text: text.to_owned(), last, flush, interruptible: None, delivery: None, preemptible: None }
 }
 
 fn turn() -> Turn {

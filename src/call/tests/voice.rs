@@ -92,6 +92,20 @@ impl Rig {
                     self.later(100 + made / 4, TtsEvent::Done { context: on.context });
                 }
             }
+            TtsCommand::Play { on, times, from, length, .. } => {
+                // A clip of three seconds, loud all through.
+                let end = Duration::from_secs(3) * times;
+                let until = (from + length).min(end);
+                if self.mood.mute {
+                    return;
+                }
+                let samples = until.saturating_sub(from).as_millis() as usize * 8;
+                let audio = Bytes::from(1_000_i16.to_le_bytes().repeat(samples));
+                self.later(30, TtsEvent::Audio { context: on.context, audio });
+                if until == end {
+                    self.later(31, TtsEvent::Done { context: on.context });
+                }
+            }
             TtsCommand::Cancel { context, .. } => {
                 if !self.mood.deaf_to_cancel {
                     self.pending.retain(|(_, event)| context_of(event) != Some(context));

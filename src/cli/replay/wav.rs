@@ -50,7 +50,13 @@ pub(super) fn write(tape: &Tape, lines: &[Line], path: &Path) -> Result<(), houn
                 caller.play(at, &samples);
             }
             Some(
-                Event::Carrier(_) | Event::Agent(_) | Event::Tts(_) | Event::Speech(_) | Event::Wake | Event::Drain,
+                Event::Carrier(_)
+                | Event::Agent(_)
+                | Event::Tts(_)
+                | Event::Hearing { .. }
+                | Event::Speech(_)
+                | Event::Wake
+                | Event::Drain,
             )
             | None => {}
         }

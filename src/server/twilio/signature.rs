@@ -224,7 +224,7 @@ impl Verifier {
     }
 }
 
-/// Signs `url` and `parameters` as Twilio does; for tests and for emulators of a carrier.
+/// Signs `url` and `parameters` as Twilio does: for what we ask in its place, and for tests.
 pub fn sign(algorithm: Algorithm, key: &str, url: &str, parameters: &[(&str, &str)]) -> String {
     STANDARD.encode(mac(algorithm, key.as_bytes(), signed_text(url, parameters.iter().copied()).as_bytes()))
 }

@@ -26,7 +26,10 @@ pub const NONCE_BYTES: usize = 16;
 const USED_MAX: usize = 60_000;
 
 const VERSION: u8 = 1;
-const MAC_BYTES: usize = 32;
+/// Bytes of a [`mac`].
+pub(super) const MAC_BYTES: usize = 32;
+/// The purpose goes in first: should the same key sign something else, neither can pass for the other.
+const PURPOSE: &[u8] = b"trunkline stream token\0";
 const HEAD_BYTES: usize = 1 + 8 + NONCE_BYTES;
 
 /// Why a token is not accepted.
@@ -79,7 +82,7 @@ impl Minter {
         token.extend_from_slice(&now_unix.saturating_add(LIFETIME_S).to_be_bytes());
         token.extend_from_slice(&nonce);
         token.extend_from_slice(call_sid.as_str().as_bytes());
-        let mac = self.mac(&token);
+        let mac = mac(&self.key, PURPOSE, &token);
         token.extend_from_slice(&mac);
         URL_SAFE_NO_PAD.encode(token)
     }
@@ -103,7 +106,7 @@ impl Minter {
     fn open(&self, token: &str) -> Option<Claim> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (signed, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
-        if !bool::from(self.mac(signed).ct_eq(mac)) {
+        if !bool::from(self::mac(&self.key, PURPOSE, signed).ct_eq(mac)) {
             return None;
         }
         let (head, call_sid) = signed.split_at_checked(HEAD_BYTES)?;
@@ -116,15 +119,15 @@ impl Minter {
             call_sid: call_sid.to_vec(),
         })
     }
+}
 
-    fn mac(&self, text: &[u8]) -> [u8; MAC_BYTES] {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length");
-        // The purpose goes in first: should the same key ever sign something else, neither can pass for the other.
-        mac.update(b"trunkline stream token\0");
-        mac.update(text);
-        mac.finalize().into_bytes().into()
-    }
+/// HMAC-SHA256 of `text` for one purpose.
+pub(super) fn mac(key: &[u8], purpose: &[u8], text: &[u8]) -> [u8; MAC_BYTES] {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    mac.update(purpose);
+    mac.update(text);
+    mac.finalize().into_bytes().into()
 }
 
 struct Claim {

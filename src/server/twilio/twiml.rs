@@ -2,8 +2,10 @@
 
 use std::io;
 
-use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
+use quick_xml::{Reader, Writer};
+
+use super::address::{Address, Digits, Kind};
 
 /// Content type of a TwiML answer.
 pub const CONTENT_TYPE: &str = "text/xml";
@@ -56,6 +58,74 @@ pub fn redirect(url: &str) -> String {
     response(|xml| xml.create_element("Redirect").write_text_content(BytesText::new(&text(url))).map(|_| ()))
 }
 
+/// Ends the call.
+pub fn hang_up() -> String {
+    response(|xml| xml.create_element("Hangup").write_empty().map(|_| ()))
+}
+
+/// Connects the call with somebody else; it ends when they hang up.
+pub fn dial(to: &Address) -> String {
+    // What stands in front of a client's name is for requests, not for instructions.
+    let (element, address) = match to.kind() {
+        Kind::Number => ("Number", to.as_str()),
+        Kind::Sip => ("Sip", to.as_str()),
+        Kind::Client => ("Client", to.as_str().strip_prefix("client:").unwrap_or_default()),
+    };
+    response(|xml| {
+        xml.create_element("Dial").write_inner_content(|xml| {
+            xml.create_element(element).write_text_content(BytesText::new(&text(address))).map(|_| ())
+        })?;
+        Ok(())
+    })
+}
+
+/// Presses keys on the call, then sends it to the webhook at `next`.
+pub fn play_digits(digits: &Digits, next: &str) -> String {
+    response(|xml| {
+        xml.create_element("Play").with_attribute(("digits", digits.as_str())).write_empty()?;
+        xml.create_element("Redirect").write_text_content(BytesText::new(&text(next))).map(|_| ())
+    })
+}
+
+/// Not TwiML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be xml with one <Response> around everything")]
+pub struct TwimlError;
+
+/// Checks that somebody else's instructions are XML with `<Response>` as the root; which verbs it holds is the carrier's
+/// affair.
+///
+/// # Errors
+/// [`TwimlError`].
+pub fn check(twiml: &str) -> Result<(), TwimlError> {
+    let mut reader = Reader::from_str(twiml);
+    let (mut depth, mut roots) = (0_usize, 0_usize);
+    loop {
+        let event = reader.read_event().map_err(|_| TwimlError)?;
+        let (is_root, name) = match &event {
+            Event::Start(element) | Event::Empty(element) => (depth == 0, Some(element.name())),
+            Event::Text(text) => (depth == 0 && !text.as_ref().trim().is_empty(), None),
+            Event::CData(_) | Event::GeneralRef(_) => (depth == 0, None),
+            // An entity of its own making is nothing that a carrier reads.
+            Event::DocType(_) => return Err(TwimlError),
+            Event::Eof => break,
+            Event::End(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => (false, None),
+        };
+        if is_root {
+            roots += 1;
+            if name.is_none_or(|name| name.as_ref() != "Response") || roots > 1 {
+                return Err(TwimlError);
+            }
+        }
+        if matches!(event, Event::Start(_)) {
+            depth += 1;
+        } else if matches!(event, Event::End(_)) {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    if roots == 1 && depth == 0 { Ok(()) } else { Err(TwimlError) }
+}
+
 /// Refuses the call with a busy tone; a call refused so is not charged.
 pub fn busy() -> String {
     response(|xml| xml.create_element("Reject").with_attribute(("reason", "busy")).write_empty().map(|_| ()))
@@ -80,8 +150,6 @@ fn text(raw: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quick_xml::Reader;
-
     use super::*;
 
     const HEAD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
@@ -116,6 +184,50 @@ mod tests {
         assert_eq!(busy(), format!(r#"{HEAD}<Response><Reject reason="busy"/></Response>"#));
         let expected = "<Response><Redirect>https://b.example.com/?a=1&amp;b=%3C</Redirect></Response>";
         assert_eq!(redirect("https://b.example.com/?a=1&b=%3C"), format!("{HEAD}{expected}"));
+    }
+
+    #[test]
+    fn a_call_is_ended_transferred_and_typed_on() {
+        assert_eq!(hang_up(), format!("{HEAD}<Response><Hangup/></Response>"));
+        for (to, element) in [
+            ("+15550100001", "<Number>+15550100001</Number>"),
+            ("sip:a@b.example;c=d?e=f&g='<", "<Sip>sip:a@b.example;c=d?e=f&amp;g=&apos;&lt;</Sip>"),
+            ("client:alice", "<Client>alice</Client>"),
+        ] {
+            let written = dial(&Address::parse(to).unwrap());
+            assert_eq!(written, format!("{HEAD}<Response><Dial>{element}</Dial></Response>"));
+            assert_eq!(check(&written), Ok(()));
+        }
+        let written = play_digits(&Digits::parse("1w#").unwrap(), "https://gw.example.com/v?a=1&b=2");
+        let expected = r#"<Play digits="1w#"/><Redirect>https://gw.example.com/v?a=1&amp;b=2</Redirect>"#;
+        assert_eq!(written, format!("{HEAD}<Response>{expected}</Response>"));
+        assert_eq!(check(&written), Ok(()));
+    }
+
+    #[test]
+    fn instructions_of_others_are_xml_with_one_response() {
+        for good in [
+            "<Response/>",
+            " <?xml version=\"1.0\"?><!-- a --> <Response><Say>A &amp; b</Say></Response>\n",
+            "<Response><Response/></Response>",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "hello",
+            "{}",
+            "<Say/>",
+            "<Response>",
+            "<Response></Wrong>",
+            "<Response/><Response/>",
+            "<Response/>x",
+            "x<Response/>",
+            "<response/>",
+            "<!DOCTYPE a [<!ENTITY b 'c'>]><Response>&b;</Response>",
+        ] {
+            assert_eq!(check(bad), Err(TwimlError), "{bad}");
+        }
     }
 
     #[test]

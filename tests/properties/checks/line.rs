@@ -27,7 +27,7 @@ pub(crate) fn nothing_is_sent_outside_of_the_stream(evidence: &Evidence<'_>) -> 
             Action::Agent(AgentReport::Started) => started = true,
             Action::End(_) => ended = true,
             Action::Carrier(_) => ensure(started, || format!("{} before the start, at {now}", name_of(action)))?,
-            Action::Tts(_) | Action::Agent(_) => {}
+            Action::Tts(_) | Action::Hearing(_) | Action::Agent(_) => {}
         }
     }
     Ok(())
@@ -221,7 +221,11 @@ pub(crate) fn clear_tells_what_it_flushes(evidence: &Evidence<'_>) -> Verdict {
                 ensure(told <= sent, || format!("{told} ms flushed at {now}, {sent} ms were sent"))?;
                 sent = 0;
             }
-            Action::Carrier(CarrierCommand::Mark(_)) | Action::Tts(_) | Action::Agent(_) | Action::End(_) => {}
+            Action::Carrier(CarrierCommand::Mark(_))
+            | Action::Tts(_)
+            | Action::Hearing(_)
+            | Action::Agent(_)
+            | Action::End(_) => {}
         }
     }
     Ok(())
@@ -258,7 +262,7 @@ pub(crate) fn a_mark_follows_every_fifth_of_a_second(evidence: &Evidence<'_>) ->
             }
             Action::Carrier(CarrierCommand::Mark(_) | CarrierCommand::Clear { .. }) => unmarked = 0,
             Action::End(_) => return Ok(()),
-            Action::Tts(_) | Action::Agent(_) => {}
+            Action::Tts(_) | Action::Hearing(_) | Action::Agent(_) => {}
         }
     }
     Ok(())

@@ -71,7 +71,7 @@ pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdi
                 TtsCommand::Dial { .. } => !(before.contains(&voice) && up.contains(&voice)),
                 TtsCommand::HangUp { .. } => up.remove(&voice),
                 TtsCommand::Speak { .. } | TtsCommand::Flush { .. } | TtsCommand::Finish { .. } => up.contains(&voice),
-                TtsCommand::Cancel { .. } => true,
+                TtsCommand::Play { .. } | TtsCommand::Cancel { .. } => true,
             };
             ensure(is_lawful, || format!("{command:?} at {}, the links of {up:?} are up", step.now))?;
         }
@@ -102,6 +102,9 @@ pub(crate) fn no_link_is_dialled_like_mad(evidence: &Evidence<'_>) -> Verdict {
 pub(crate) fn voice_of(command: &TtsCommand) -> usize {
     match command {
         TtsCommand::Dial { voice } | TtsCommand::HangUp { voice } | TtsCommand::Cancel { voice, .. } => *voice,
-        TtsCommand::Speak { on, .. } | TtsCommand::Flush { on } | TtsCommand::Finish { on } => on.voice,
+        TtsCommand::Speak { on, .. }
+        | TtsCommand::Flush { on }
+        | TtsCommand::Finish { on }
+        | TtsCommand::Play { on, .. } => on.voice,
     }
 }

@@ -88,6 +88,7 @@ impl Agent {
                 flush: false,
                 interruptible,
                 delivery: None,
+                preemptible: None,
             };
             // The pieces of a word come together, or what was heard could not be counted in words.
             let cut = if dice.below(3) == 0 { 1 } else { 0 };

@@ -13,7 +13,7 @@ use carrier::Carrier;
 use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::action::{Action, AgentReport, CarrierCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start};
-use trunkline::call::settings::{Buffering, Interruptible, Limits, OnFailure, Playout, Settings, Text};
+use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text};
 use trunkline::ids::{CallSid, CallTime, StreamSid, TurnId};
 use voice::{Manner, Voice};
 
@@ -73,6 +73,7 @@ pub(crate) fn settings(buffering: Buffering) -> Settings {
         limits: Limits::default(),
         text: Text::default(),
         seed: 1,
+        conversation: Conversation::default(),
     }
 }
 
@@ -304,7 +305,7 @@ impl World {
                     self.over.insert(turn);
                 }
             }
-            Action::End(_) => {}
+            Action::Hearing(_) | Action::End(_) => {}
         }
     }
 }

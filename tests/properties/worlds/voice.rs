@@ -161,6 +161,8 @@ impl Voice {
     pub(super) fn command(&mut self, now: CallTime, command: &TtsCommand, dice: &mut Dice) {
         match command {
             TtsCommand::Dial { .. } => self.dial(now, dice),
+            // No agent of these worlds plays anything.
+            TtsCommand::Play { .. } => {}
             TtsCommand::HangUp { .. } => self.drop_link(now),
             TtsCommand::Speak { on, text } => self.speak(now, on, text, dice),
             TtsCommand::Flush { on } => {

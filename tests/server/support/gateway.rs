@@ -32,6 +32,7 @@ pub(crate) const SIGNED: &str = r#"
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
+    pub(crate) node: server::Node,
     serving: JoinSet<std::io::Result<()>>,
     /// What to send with every request to the API.
     bearer: Option<String>,
@@ -45,23 +46,39 @@ impl Gateway {
 
     /// In signed mode behind `public_url`.
     pub(crate) async fn signed(public_url: &str, toml: &str) -> Self {
+        Self::changed(public_url, toml, |_| {}).await
+    }
+
+    /// In signed mode behind `public_url`, with a change that no configuration makes.
+    pub(crate) async fn changed(public_url: &str, toml: &str, change: impl FnOnce(&mut server::Settings)) -> Self {
         let toml = format!("server.public_url = \"{public_url}\"\n{SIGNED}\n{toml}");
-        let mut gateway = Self::start(&toml, false, TcpListener::bind("127.0.0.1:0").await.unwrap()).await;
+        let mut gateway = Self::serve(&toml, false, TcpListener::bind("127.0.0.1:0").await.unwrap(), change).await;
         gateway.bearer = Some(format!("Bearer {API_TOKEN}"));
         gateway
     }
 
     /// On a listener of the test's own.
     pub(crate) async fn start(toml: &str, insecure: bool, listener: TcpListener) -> Self {
+        Self::serve(toml, insecure, listener, |_| {}).await
+    }
+
+    async fn serve(
+        toml: &str,
+        insecure: bool,
+        listener: TcpListener,
+        change: impl FnOnce(&mut server::Settings),
+    ) -> Self {
         let kind = if toml.contains("agent.kind") { "" } else { "agent.kind = \"api\"\n" };
         let file = Some(("test.toml".to_owned(), format!("{kind}{toml}")));
         let loaded =
             load(&Input { file, insecure, ..Input::default() }).unwrap_or_else(|problems| panic!("{problems}"));
-        let node = gateway::node(&loaded.config).unwrap();
+        let mut settings = gateway::settings(&loaded.config).unwrap();
+        change(&mut settings);
+        let node = server::Node::new(settings);
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let mut serving = JoinSet::new();
-        serving.spawn(server::serve(listener, node, stop.clone()));
-        Gateway { address, stop, serving, bearer: None }
+        serving.spawn(server::serve(listener, node.clone(), stop.clone()));
+        Gateway { address, stop, node, serving, bearer: None }
     }
 
     /// A request to the API, with its token if there is one.

@@ -1,5 +1,6 @@
 //! What the tests of the server are made of: a gateway on a free port, and everybody who talks to it.
 
+pub(crate) mod carrier;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod logs;

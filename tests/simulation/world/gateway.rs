@@ -60,6 +60,7 @@ impl World {
                 }
                 self.write_voice(voice, what);
             }
+            Sent::Hearing { .. } | Sent::App(_) => panic!("nobody listens, and the agent is in this process"),
             Sent::Agent(report) => {
                 self.mix(&format!("{report:?}"));
                 self.told(&report);
