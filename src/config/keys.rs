@@ -243,6 +243,37 @@ const LINE: &[Key] = &[
     key("speech.cartesia.speed", Kind::Number(0.6, 1.5), None, "speed of speech"),
     key("speech.cartesia.volume", Kind::Number(0.5, 2.0), None, "loudness"),
     key("speech.cartesia.emotion", TEXT, None, "one of the vendor's words, such as `calm`"),
+    key(
+        "text.markdown",
+        Kind::Choice(&["strip", "keep"]),
+        Some("strip"),
+        "marks of Markdown in an agent's text: left out, blocks of code with them, or spoken as they stand",
+    ),
+    key("text.emoji", Kind::Choice(&["strip", "keep"]), Some("strip"), "emoji: left out, or left to the voice"),
+    key(
+        "text.urls",
+        Kind::Choice(&["speak", "keep"]),
+        Some("speak"),
+        "addresses: said as `example dot com` and `name at example dot com` in English, or left to the voice",
+    ),
+    key(
+        "text.digits",
+        Kind::Choice(&["spell", "keep"]),
+        Some("spell"),
+        "telephone numbers and codes: said digit by digit, or left to the voice",
+    ),
+    key(
+        "text.symbols",
+        Kind::Choice(&["speak", "keep"]),
+        Some("speak"),
+        "a lone `&`, `#1`, and arrows: said as words or a pause, or left to the voice",
+    ),
+    key(
+        "text.closing",
+        Kind::Choice(&["add", "keep"]),
+        Some("add"),
+        "a turn that ends without a mark: closed with a full stop for the voice, or left as it is",
+    ),
     key("playout.lead_ms", Kind::Integer(20, 1_000), Some("120"), "audio kept ahead at the carrier, in ms"),
     key(
         "playout.prebuffer_ms",
@@ -270,10 +301,6 @@ const LINE: &[Key] = &[
     ),
     key("barge_in.threshold", Kind::Number(0.0, 1.0), Some("0.65"), "probability above which a frame counts as speech"),
     key("barge_in.silence_ms", Kind::Integer(20, 10_000), Some("700"), "silence that ends the caller's speech, in ms"),
-];
-
-/// The agent and what is kept.
-const REST: &[Key] = &[
     key(
         "call.idle_s",
         Kind::Integer(1, 3_600),
@@ -293,6 +320,10 @@ const REST: &[Key] = &[
         Some("Thank you for calling. Goodbye."),
         "said when a call ends for either reason; empty: nothing",
     ),
+];
+
+/// The agent and what is kept.
+const REST: &[Key] = &[
     key("agent.kind", Kind::Choice(&["script", "api"]), Some("script"), "who decides what is said"),
     key(
         "agent.script.greeting",
@@ -379,6 +410,7 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "hearing.gradium",
         "speech",
         "speech.cartesia",
+        "text",
         "playout",
         "barge_in",
         "call",
