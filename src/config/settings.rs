@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::hearing::Hearing;
+use super::relay::Relay;
 use super::secret::Secret;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
@@ -291,6 +292,8 @@ pub struct Agent {
     pub kind: AgentKind,
     /// What the scripted one says.
     pub script: Script,
+    /// The app, and how it is spoken to.
+    pub relay: Relay,
 }
 
 /// Who decides what is said.
@@ -301,6 +304,8 @@ pub enum AgentKind {
     Script,
     /// The HTTP API, and nothing else.
     Api,
+    /// An app that speaks ConversationRelay: `[agent.relay]`.
+    Relay,
 }
 
 /// `[agent.script]`

@@ -31,7 +31,7 @@ pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
 pub use dial::{Dialler, DiallerError};
 pub use hearing::HearingLink;
-pub use inbox::{CallPort, Inbox, inbox};
+pub use inbox::{CallPort, Inbox, inbox, inbox_above};
 pub use meter::Meter;
 pub use record::{Shelf, Tap};
 pub use tts::VoiceLink;
@@ -277,7 +277,7 @@ impl Driver {
                 }
                 Action::Agent(report) => {
                     self.meter.observe(&report);
-                    self.own.extend(self.app.tell(&report, &mut self.peers));
+                    self.own.extend(self.app.tell(now, &report, &mut self.peers));
                     if let (Some(tape), AgentReport::CallerSpeech(change)) = (&mut self.tape, &report) {
                         tape.heard(*change);
                     }

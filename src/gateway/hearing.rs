@@ -27,7 +27,7 @@ pub(super) fn pause_ms(config: &Config, hearing: Option<&Hearing>) -> Option<u32
 
 /// What the core and what the node is told of hearing; `None` for both if nobody listens.
 pub(super) fn hearing(config: &Config) -> Result<(Option<Hearing>, Option<Hearer>), GatewayError> {
-    let config = &config.hearing;
+    let (config, relay) = (&config.hearing, super::relay::chosen(config));
     let (settings, ca_file) = match config.provider {
         HearingProvider::None => return Ok((None, None)),
         HearingProvider::Cartesia => ink(&config.cartesia),
@@ -46,7 +46,8 @@ pub(super) fn hearing(config: &Config) -> Result<(Option<Hearing>, Option<Hearer
         joins,
         turn_end,
         eager: !config.eager.is_zero(),
-        partials: config.partials,
+        partials: config.partials || relay.is_some_and(|relay| relay.partial_prompts),
+        language: relay.and_then(config::Relay::hearing_language).map(str::to_owned),
         session: Some(config.session.unwrap_or(session)),
         last_words: config.last_words,
         keep_alive: KEEP_ALIVE,

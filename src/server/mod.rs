@@ -15,6 +15,7 @@ mod media;
 mod node;
 mod place;
 mod promises;
+mod relay;
 mod remembered;
 mod say;
 mod steer;
@@ -32,6 +33,7 @@ pub use after::{AfterApp, AfterAppError};
 pub use carrier::{Control, ControlError};
 pub use drain::serve;
 pub use node::{AgentSettings, Hearer, Node, Settings, Speaker, Tapes, Trust};
+pub use relay::RelayApp;
 
 /// Longest body of a request that is not a stream, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;

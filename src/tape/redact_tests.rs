@@ -143,6 +143,113 @@ fn the_header_tells_no_key_and_no_words() {
     }
 }
 
+/// A rig whose agent is an app.
+fn app_rig() -> Rig {
+    use crate::dialect::relay::{Settings, Setup};
+    let mut header = Tape::read(CALL.as_bytes()).unwrap().header;
+    (header.text, header.audio) = (Text::Redact, Audio::Keep);
+    header.agent = Some(Agent::Relay(Box::new(Settings {
+        url: "wss://app.example.com/relay?key=hunter2".to_owned(),
+        signature: Some("hunter2".to_owned()),
+        setup: Setup { from: "+15550100001".to_owned(), caller_name: "Jane Doe".to_owned(), ..Setup::default() },
+        started_ms: 1,
+        greeting: "Hello, Jane!".to_owned(),
+        greeting_interruptible: crate::call::settings::Interruptible::Any,
+        interruptible: crate::call::settings::Interruptible::Any,
+        preemptible: false,
+        dtmf: true,
+        partials: false,
+        speaker_events: false,
+        tokens_played: false,
+        voice: None,
+        speech_language: None,
+        hearing_language: None,
+        languages: std::collections::BTreeMap::new(),
+    })));
+    let redactor = Redactor::new(&header, [7; 32]);
+    let header = redactor.header(header);
+    let written = serde_json::to_string(&header).unwrap();
+    for secret in ["hunter2", "Jane", "Doe", "+1555", "Hello"] {
+        assert!(!written.contains(secret), "{written}");
+    }
+    assert_eq!(serde_json::from_str::<Header>(&written).unwrap(), header);
+    Rig { redactor, peers: header.peers() }
+}
+
+#[test]
+fn what_an_app_says_is_covered_and_still_means_the_same() {
+    let mut rig = app_rig();
+    let messages = [
+        json!({"type": "play", "source": "https://cdn.example.com/secret.mp3", "loop": 3, "preemptible": true}),
+        json!({"type": "sendDigits", "digits": "9ww42#"}),
+        json!({"type": "sendDigits", "digits": 4242}),
+        json!({"type": "language", "ttsLanguage": "sv-SE", "transcriptionLanguage": "de-DE"}),
+        json!({"type": "end", "handoffData": "{\"reason\":\"secret\"}", "note": {"type": "secret", "secret": [42]}}),
+    ];
+    for message in messages {
+        let (body, event, again) = rig.cover(Port::App, Body::Text(message.to_string()));
+        let Body::Text(text) = body else { panic!("no text") };
+        for secret in ["secret", "42", "cdn"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        match (event, again) {
+            (Event::Agent(AgentEvent::Play(one)), Event::Agent(AgentEvent::Play(two))) => {
+                assert_eq!(
+                    (one.times, one.interruptible, one.preemptible),
+                    (two.times, two.interruptible, two.preemptible)
+                );
+                match (one.clip, two.clip) {
+                    (Clip::Recording(one), Clip::Recording(two)) => assert_eq!(one.len(), two.len()),
+                    (Clip::Tones(one), Clip::Tones(two)) => {
+                        assert_eq!((one.len(), two.find('w')), (two.len(), one.find('w')))
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            (
+                Event::Agent(AgentEvent::End { handoff: Some(one) }),
+                Event::Agent(AgentEvent::End { handoff: Some(two) }),
+            ) => {
+                assert_eq!(one.len(), two.len());
+            }
+            (one, two) => assert_eq!(one, two),
+        }
+    }
+}
+
+#[test]
+fn tokens_are_covered_as_the_whole_text_would_be() {
+    let mut rig = app_rig();
+    let whole = rig.redactor.pseudonyms.text("Wonderful weather");
+    let mut covered = String::new();
+    for (token, last) in [("Wond", false), ("erful we", false), ("ather", false), ("", true)] {
+        let message = json!({"type": "text", "token": token, "last": last, "lang": "en-US", "note": "Wonderful"});
+        let (body, event, _) = rig.cover(Port::App, Body::Text(message.to_string()));
+        let Body::Text(text) = body else { panic!("no text") };
+        let written: Value = serde_json::from_str(&text).unwrap();
+        assert!(matches!(event, Event::Agent(AgentEvent::Say(_))), "{event:?}");
+        assert_eq!(
+            (&written["type"], &written["last"], &written["lang"]),
+            (&json!("text"), &json!(last), &json!("en-US"))
+        );
+        assert!(!text.contains("Wonderful"), "{text}");
+        covered += written["token"].as_str().unwrap();
+    }
+    assert_eq!(covered, whole);
+}
+
+#[test]
+fn what_makes_no_sense_to_us_makes_none_on_the_tape() {
+    let mut rig = app_rig();
+    for text in ["{\"foo\":\"secret\"}", "secret", "{\"type\":\"text\",\"token\":null}"] {
+        let (body, event, again) = rig.cover(Port::App, Body::Text(text.to_owned()));
+        assert_eq!(body, Body::Text("x".repeat(text.len())));
+        for event in [event, again] {
+            assert!(matches!(event, Event::Agent(AgentEvent::Malformed(_))), "{event:?}");
+        }
+    }
+}
+
 /// The vendors' settings as a tape has them, and what they send when `our little secret` was said.
 fn heard() -> Vec<(Value, Vec<Value>)> {
     let ink = json!({"cartesia": {"access": {"url": "wss://stt.example/x?api_key=hunter2"}, "endpoint": "turns",

@@ -171,6 +171,7 @@ fn header(settings: &Settings, hearing: &tape::Hearing) -> Header {
         carrier: tape::Carrier::Twilio,
         voices: vec![tape::Voice::Local],
         hearing: Some(hearing.clone()),
+        agent: None,
     }
 }
 
