@@ -172,7 +172,6 @@ fn header(settings: &Settings, hearing: &tape::Hearing) -> Header {
         voices: vec![tape::Voice::Local],
         agent: None,
         hearing: Some(hearing.clone()),
-        agent: None,
     }
 }
 
