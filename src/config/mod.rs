@@ -24,7 +24,7 @@ pub use keys::{Blank, Entries, KEYS, Key, Kind};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use settings::{
-    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,
+    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure, Player,
     Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Trust, Twilio,
 };
 

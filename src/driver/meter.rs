@@ -21,6 +21,14 @@ struct Label {
     kind: &'static str,
 }
 
+/// What became of a recording that was to be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClipEnd {
+    Fetched,
+    Cached,
+    Failed,
+}
+
 /// Counters and histograms of a node.
 #[derive(Debug)]
 pub struct Meter {
@@ -41,6 +49,7 @@ pub struct Meter {
     reconnects: Counter,
     retries: Counter,
     failures: Counter,
+    clips: Family<Label, Counter>,
     panics: Counter,
     tape_lines_lost: Counter,
     tapes_broken: Counter,
@@ -83,6 +92,7 @@ impl Default for Meter {
             reconnects: Counter::default(),
             retries: Counter::default(),
             failures: Counter::default(),
+            clips: Family::default(),
             panics: Counter::default(),
             tape_lines_lost: Counter::default(),
             tapes_broken: Counter::default(),
@@ -112,6 +122,7 @@ impl Meter {
         to.register("tts_reconnects", "Links to a voice that were made again", self.reconnects.clone());
         to.register("tts_retries", "Contexts that were begun again after a fault", self.retries.clone());
         to.register("speech_failures", "Turns that could not be spoken", self.failures.clone());
+        to.register("clips", "Recordings that were to be played, by what became of them", self.clips.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
         to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
         to.register("tapes_broken", "Tapes that could not be written to their end", self.tapes_broken.clone());
@@ -135,6 +146,7 @@ impl Meter {
             (&self.frames, &["in", "out"]),
             (&self.marks, &["played", "flushed", "stale", "disbelieved", "lapsed"]),
             (&self.refused, &REFUSALS),
+            (&self.clips, &["fetched", "cached", "failed"]),
         ] {
             for kind in kinds {
                 drop(family.get_or_create(&Label { kind }));
@@ -168,6 +180,15 @@ impl Meter {
 
     pub(super) fn panicked(&self) {
         self.panics.inc();
+    }
+
+    pub(super) fn clip(&self, end: ClipEnd) {
+        let kind = match end {
+            ClipEnd::Fetched => "fetched",
+            ClipEnd::Cached => "cached",
+            ClipEnd::Failed => "failed",
+        };
+        self.clips.get_or_create(&Label { kind }).inc();
     }
 
     pub(super) fn tape_lines_lost(&self, lines: u64) {

@@ -15,7 +15,7 @@ use super::node::{AgentSettings, Node, lock};
 use super::twilio::token::random_bytes;
 use crate::agent::script;
 use crate::call::action::AgentReport;
-use crate::call::event::{AgentEvent, Say, Start};
+use crate::call::event::{AgentEvent, Play, Say, Start};
 use crate::dialect::{CarrierDialect, Input};
 use crate::driver::inbox::CallOver;
 use crate::driver::meter::end_name;
@@ -82,6 +82,14 @@ impl LiveCall {
         if is_last {
             lock(&self.board).close(turn);
         }
+        Ok(())
+    }
+
+    /// Gives the call a turn that is played, which takes no text.
+    pub(super) async fn play(&self, play: Play) -> Result<(), CallOver> {
+        let turn = play.turn;
+        self.port.tell(AgentEvent::Play(play)).await?;
+        lock(&self.board).close(turn);
         Ok(())
     }
 
@@ -207,6 +215,7 @@ pub(super) async fn run<R, W>(
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
+        player: node.settings().player.clone(),
         hearing: None,
         app: None,
         meter: node.meter().clone(),

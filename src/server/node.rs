@@ -27,6 +27,7 @@ use crate::call::settings::Settings as CallSettings;
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, Meter, Shelf, Tap, VoiceLink};
 use crate::ids::{CallSid, StreamSid};
+use crate::player::Player;
 use crate::tape::{self, Header};
 use crate::voice;
 
@@ -113,6 +114,8 @@ pub struct Settings {
     pub call: CallSettings,
     /// The voices, in the order of `call.voices`.
     pub speakers: Vec<Speaker>,
+    /// What plays recordings and tones.
+    pub player: Player,
     /// Who decides what is said.
     pub agent: AgentSettings,
     /// Whether what is said and pressed may be logged.
