@@ -1,5 +1,7 @@
 //! From a configuration to a node: where the settings of all layers are put together.
 
+mod hearing;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +11,8 @@ use std::time::Duration;
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
-    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings as CallSettings, Voice,
+    Buffering, Conversation, Hearing, Interruptible, Lifetime, Limits, OnFailure, Playout, Settings as CallSettings,
+    Voice,
 };
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
 use crate::dialect::cartesia;
@@ -47,6 +50,9 @@ pub enum GatewayError {
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
+    /// Whoever writes down what callers say cannot be dialled.
+    #[error("hearing")]
+    Hearing(#[source] DiallerError),
 }
 
 /// Builds the node that `config` describes.
@@ -63,6 +69,7 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
 /// [`GatewayError`].
 pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
     let (voices, speakers) = voices(config)?;
+    let (heard, hearing) = hearing::hearing(config)?;
     let meter = Arc::<Meter>::default();
     Ok(Settings {
         public_url: config.server.public_url.clone(),
@@ -79,9 +86,10 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
         rest: rest(&config.twilio)?,
         from: config.twilio.from.clone(),
         parameters: config.twilio.parameters.clone(),
-        call: call_settings(config, voices),
+        call: call_settings(config, voices, heard),
         speakers,
         player: player(&config.player)?,
+        hearing,
         agent: agent(config),
         show_text: config.log.show_text,
         tapes: tapes(&config.tape, &meter)?,
@@ -198,7 +206,7 @@ fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), Gateway
     Ok((voice, Speaker::Cartesia { settings, dialler }))
 }
 
-fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
+fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {
     CallSettings {
         voices,
         fallback_line: config.speech.fallback_line.clone(),
@@ -221,11 +229,20 @@ fn call_settings(config: &Config, voices: Vec<Voice>) -> CallSettings {
             min_speech_ms: millis(config.barge_in.min_speech),
             threshold: narrow(config.barge_in.threshold),
             silence_ms: millis(config.barge_in.silence),
-            pause_ms: None,
+            pause_ms: hearing::pause_ms(config, hearing.as_ref()),
         },
         limits: Limits { tries: LIMITS_TRIES, clip: config.player.fetch + CLIP_MARGIN, ..Limits::default() },
         seed: 0,
-        conversation: Conversation::default(),
+        conversation: Conversation { hearing, lifetime: lifetime(&config.call), ..Conversation::default() },
+    }
+}
+
+fn lifetime(call: &config::Call) -> Lifetime {
+    Lifetime {
+        idle: call.idle,
+        idle_lines: call.idle_lines.clone(),
+        longest: call.longest,
+        goodbye: call.goodbye.clone(),
     }
 }
 

@@ -19,7 +19,12 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
     ("wire", &["ids"], &["base64", "serde", "serde_json", "thiserror"]),
     // `serde` without a format: settings, and what agents and voices of this process say, go onto tapes.
     ("call", &["ids", "audio"], &["backon", "bytes", "serde", "tracing"]),
-    ("dialect", &["ids", "audio", "wire", "call"], &["base64", "bytes", "serde", "serde_json", "thiserror"]),
+    (
+        "dialect",
+        &["ids", "audio", "wire", "call"],
+        // `form_urlencoded`: the settings of a recogniser are the query of its URL, and words to listen for are among them.
+        &["base64", "bytes", "form_urlencoded", "serde", "serde_json", "thiserror"],
+    ),
     (
         "tape",
         &["ids", "audio", "call", "dialect"],
@@ -104,7 +109,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
             "tokio_rustls",
             "tokio_tungstenite",
             "tokio_util",
-            // The script of the emulated language model is a file.
+            // The scripts of the emulated recogniser and of the emulated language model are files.
             "toml",
             "tracing",
             "webpki_roots",

@@ -261,6 +261,9 @@ pub struct Words {
     pub turn: Option<TurnSign>,
     /// Language code, if the vendor tells.
     pub language: Option<String>,
+    /// With them, every word of the audio before our request to finalise has been reported: what
+    /// [`HearingEvent::Finalised`] says where it is a message of its own.
+    pub finalised: bool,
 }
 
 /// What a vendor says of the caller's turn.

@@ -1,6 +1,7 @@
 //! `trunkline emulate`: servers that stand in for vendors.
 
 mod llm;
+mod stt;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -25,6 +26,16 @@ enum Service {
     Cartesia(CartesiaArgs),
     /// A language model's server (OpenAI's chat completions) that answers by a script, with faults on request.
     Llm(llm::LlmArgs),
+    /// Scripted recognition of speech behind the WebSockets of Cartesia, Deepgram and Gradium, with faults on request.
+    ///
+    /// This does not recognise speech. It knows some clips and what is said in them, compares the audio that comes with
+    /// them byte by byte, and says the words of the place that is being played; anything else is silence to it. Without
+    /// --script it knows the recorded callers of fixtures/audio.
+    ///
+    /// Paths: /stt/turns/websocket and /stt/websocket (Cartesia Ink), /v1/listen and /v2/listen (Deepgram, Flux),
+    /// /api/speech/asr (Gradium). Audio: mu-law or 16-bit PCM at 8000 Hz.
+    #[command(verbatim_doc_comment)]
+    Stt(stt::SttArgs),
     /// The least that a media-stream server can do, as a yardstick for loads: it reads frames and writes one made before.
     Floor(FloorArgs),
 }
@@ -90,6 +101,9 @@ pub(crate) enum EmulateError {
     /// The language model's server did not start.
     #[error("the emulator did not start")]
     Llm(#[from] llm::LlmError),
+    /// The recogniser did not start.
+    #[error("the emulator did not start")]
+    Stt(#[from] stt::SttError),
     /// The floor could not listen.
     #[error("cannot listen")]
     Floor(#[source] std::io::Error),
@@ -110,6 +124,14 @@ pub(crate) async fn run(args: EmulateArgs, shutdown: CancellationToken) -> Resul
         }
         Service::Llm(args) => {
             let server = llm::bind(&args).await?;
+            let mut out = std::io::stdout();
+            writeln!(out, "{}", server.url())?;
+            out.flush()?;
+            server.run(shutdown).await;
+        }
+        Service::Stt(args) => {
+            let server = stt::bind(&args).await?;
+            writeln!(std::io::stderr(), "{}", stt::NOTICE)?;
             let mut out = std::io::stdout();
             writeln!(out, "{}", server.url())?;
             out.flush()?;

@@ -1,5 +1,7 @@
 //! What must hold between keys.
 
+mod hearing;
+
 use std::collections::BTreeSet;
 
 use config::Value;
@@ -66,6 +68,7 @@ pub(super) fn problems(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     }
     problems.extend(account(config, given));
     problems.extend(speech(config, given));
+    problems.extend(hearing::problems(config, given));
     problems
 }
 
@@ -87,6 +90,17 @@ fn account(config: &Config, given: &Given<'_>) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Whether a WebSocket URL leads to a vendor itself, not to a server of the same protocol.
+fn is_host_of(url: &str, domain: &str) -> bool {
+    let host = read::websocket_host(url).map(|url| url.host().to_ascii_lowercase());
+    host.is_some_and(|host| host == domain || host.strip_suffix(domain).is_some_and(|front| front.ends_with('.')))
+}
+
+/// Whether what goes over a WebSocket URL can be read on the way.
+fn is_plain_over_network(url: &str) -> bool {
+    read::websocket_host(url).is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback())
 }
 
 fn open(config: &Config, given: &Given<'_>) -> Option<Problem> {
@@ -130,9 +144,7 @@ fn signed(config: &Config, given: &Given<'_>) -> Vec<Problem> {
 fn speech(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     let cartesia = &config.speech.cartesia;
     let mut problems = Vec::new();
-    let vendor = read::websocket_host(&cartesia.url)
-        .map(|url| url.host().to_ascii_lowercase())
-        .is_some_and(|host| host == "cartesia.ai" || host.ends_with(".cartesia.ai"));
+    let vendor = is_host_of(&cartesia.url, "cartesia.ai");
     let key = "speech.cartesia.api_key";
     let used = config.speech.provider == Provider::Cartesia && !given.is_faulty("speech.provider");
     if used && vendor && cartesia.api_key.is_none() && !given.is_faulty(key) && !given.is_faulty("speech.cartesia.url")
@@ -179,10 +191,11 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     if config.twilio.account_sid.is_some() && api_url.transport() == Transport::Plain && !api_url.is_loopback() {
         warn("twilio.api_url", "sends credentials and numbers unencrypted over a network", "use https");
     }
-    let plain = read::websocket_host(&config.speech.cartesia.url)
-        .is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback());
-    if config.speech.provider == Provider::Cartesia && plain {
+    if config.speech.provider == Provider::Cartesia && is_plain_over_network(&config.speech.cartesia.url) {
         warn("speech.cartesia.url", "sends key and speech unencrypted over a network", "use wss");
+    }
+    for (key, fault, fix) in hearing::warnings(config) {
+        warn(&key, fault, fix);
     }
     warnings
 }

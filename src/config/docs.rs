@@ -37,11 +37,15 @@ mod tests {
     const END: &str = "<!-- config:end -->";
 
     #[test]
-    fn the_readme_shows_the_keys_that_there_are() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    fn the_documentation_shows_the_keys_that_there_are() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
         let text = std::fs::read_to_string(path).unwrap();
         let (_, rest) = text.split_once(START).expect("a start marker");
         let (table, _) = rest.split_once(END).expect("an end marker");
-        assert!(table.trim() == markdown().trim(), "put this between the markers of README.md:\n{}", markdown());
+        assert!(
+            table.trim() == markdown().trim(),
+            "put this between the markers of docs/configuration.md:\n{}",
+            markdown()
+        );
     }
 }

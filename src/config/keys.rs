@@ -1,5 +1,7 @@
 //! The one table of keys: it drives reading, checking, suggesting, defaults and documentation.
 
+mod hearing;
+
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -92,7 +94,26 @@ const GREETING: &str = "Hello, and thank you for calling. This is Trunkline, a g
 const LINES: &str = r#"["I heard you, so I stopped. Say something more, or press a key on your telephone.", "Still here, and still listening. Cut me off in the middle of this sentence if you like, since that is what I am made for.", "That is all I know by heart. Connect an agent of your own, and it will have more to say."]"#;
 
 /// Every key there is, in the order of the documentation.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &joined::<{ LINE.len() + hearing::KEYS.len() + REST.len() }>(&[LINE, hearing::KEYS, REST]);
+
+/// Tables one behind the other.
+#[expect(clippy::indexing_slicing, reason = "an iterator cannot be used here; a wrong index fails the compilation")]
+const fn joined<const N: usize>(parts: &[&[Key]]) -> [Key; N] {
+    let mut all = [key("", Kind::Flag, None, ""); N];
+    let (mut part, mut at, mut taken) = (0, 0, 0);
+    while part < parts.len() {
+        if taken == parts[part].len() {
+            (part, taken) = (part + 1, 0);
+        } else {
+            all[at] = parts[part][taken];
+            (at, taken) = (at + 1, taken + 1);
+        }
+    }
+    all
+}
+
+/// The line and the voice.
+const LINE: &[Key] = &[
     key("server.listen", Kind::Address, Some("127.0.0.1:8080"), "address and port to listen on"),
     key(
         "server.public_url",
@@ -249,6 +270,29 @@ pub const KEYS: &[Key] = &[
     ),
     key("barge_in.threshold", Kind::Number(0.0, 1.0), Some("0.65"), "probability above which a frame counts as speech"),
     key("barge_in.silence_ms", Kind::Integer(20, 10_000), Some("700"), "silence that ends the caller's speech, in ms"),
+    key(
+        "call.idle_s",
+        Kind::Integer(1, 3_600),
+        None,
+        "seconds of silence on both sides after which the caller is asked; absent: never",
+    ),
+    key(
+        "call.idle_lines",
+        Kind::Texts,
+        Some(r#"["Are you still there?"]"#),
+        "what the caller is asked, one line each time; after the last, the next such silence ends the call",
+    ),
+    key("call.max_s", Kind::Integer(1, 86_400), None, "seconds that a call may last; absent: for ever"),
+    key(
+        "call.goodbye",
+        Kind::Text(Blank::Allowed),
+        Some("Thank you for calling. Goodbye."),
+        "said when a call ends for either reason; empty: nothing",
+    ),
+];
+
+/// The agent and what is kept.
+const REST: &[Key] = &[
     key("agent.kind", Kind::Choice(&["script", "api"]), Some("script"), "who decides what is said"),
     key(
         "agent.script.greeting",
@@ -343,10 +387,16 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
     let sections = [
         "server",
         "twilio",
+        "hearing",
+        "hearing.cartesia",
+        "hearing.deepgram",
+        "hearing.deepgram_flux",
+        "hearing.gradium",
         "speech",
         "speech.cartesia",
         "playout",
         "barge_in",
+        "call",
         "agent",
         "agent.script",
         "player",

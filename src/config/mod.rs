@@ -5,6 +5,7 @@
 
 mod checks;
 mod docs;
+mod hearing;
 mod keys;
 mod layers;
 mod problem;
@@ -20,12 +21,15 @@ use std::path::Path;
 use config::{Config as Layers, Value, ValueKind};
 
 pub use docs::markdown;
+pub use hearing::{
+    CartesiaHearing, DeepgramHearing, FluxHearing, GradiumHearing, Hearing, HearingProvider, InkEndpoint, TurnEnd,
+};
 pub use keys::{Blank, Entries, KEYS, Key, Kind};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use settings::{
-    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure, Player,
-    Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Trust, Twilio,
+    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,
+    Player, Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Trust, Twilio,
 };
 
 use layers::{Layer, Reading};

@@ -213,7 +213,7 @@ impl Kind {
             Kind::Secret => "secret text".to_owned(),
             Kind::Integer(min, max) => format!("whole number, {min} to {max}"),
             Kind::Rate(rates) => rates.iter().map(i64::to_string).collect::<Vec<_>>().join(", "),
-            Kind::Number(min, max) => format!("number, {min:.1} to {max:.1}"),
+            Kind::Number(min, max) => format!("number, {min:?} to {max:?}"),
             Kind::Flag => "`true`, `false`".to_owned(),
             Kind::Choice(choices) => words(choices),
             Kind::Address => "IP address and port".to_owned(),
@@ -234,7 +234,7 @@ impl Kind {
             Kind::Text(_) | Kind::Secret => "write text in quotes".to_owned(),
             Kind::Integer(min, max) => format!("write a whole number from {min} to {max}"),
             Kind::Rate(_) => format!("write one of {}", self.describe()),
-            Kind::Number(min, max) => format!("write a number from {min:.1} to {max:.1}"),
+            Kind::Number(min, max) => format!("write a number from {min:?} to {max:?}"),
             Kind::Flag => "write true or false".to_owned(),
             Kind::Choice(choices) => {
                 format!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::hearing::Hearing;
 use super::secret::Secret;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
@@ -27,6 +28,10 @@ pub struct Config {
     pub playout: Playout,
     /// What interrupts speech.
     pub barge_in: BargeIn,
+    /// What happens when nobody speaks, and how long a call may last.
+    pub call: Call,
+    /// Who writes down what callers say.
+    pub hearing: Hearing,
     /// Who decides what is said.
     pub agent: Agent,
     /// How recordings are played.
@@ -233,6 +238,22 @@ pub enum BargeInPolicy {
     None,
 }
 
+/// `[call]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Silence on both sides after which the caller is asked, 1 s to an hour; absent: never.
+    #[serde(rename = "idle_s", default, deserialize_with = "maybe_seconds")]
+    pub idle: Option<Duration>,
+    /// What the caller is asked, one line each time.
+    pub idle_lines: Vec<String>,
+    /// How long a call may last, up to a day; absent: for ever.
+    #[serde(rename = "max_s", default, deserialize_with = "maybe_seconds")]
+    pub longest: Option<Duration>,
+    /// Said when a call ends for either reason.
+    pub goodbye: String,
+}
+
 /// `[agent]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -388,8 +409,12 @@ fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<
     parsed(deserializer)?.ok_or_else(|| D::Error::custom("missing"))
 }
 
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

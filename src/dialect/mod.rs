@@ -3,6 +3,7 @@
 //! A vendor's quirks live here and nowhere else. The asynchronous part (sockets, tasks, limits) exists once, in `driver`.
 
 pub mod cartesia;
+pub mod hearing;
 mod input;
 mod peers;
 pub mod twilio;

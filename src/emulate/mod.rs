@@ -8,3 +8,4 @@ pub mod cartesia;
 pub mod fault;
 pub mod floor;
 pub mod llm;
+pub mod stt;

@@ -210,13 +210,17 @@ pub(super) async fn run<R, W>(
     let (reports, hearing) = mpsc::channel(REPORTS_WAITING_MAX);
     let mut settings = node.settings().call.clone();
     settings.seed = random_bytes().map_or(0, u64::from_be_bytes);
+    let hearer = node.hearing_link(start.inbound);
+    if hearer.is_none() {
+        settings.conversation.hearing = None;
+    }
     let tape = node.tape(&settings, start);
     let setup = CallSetup {
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
         player: node.settings().player.clone(),
-        hearing: None,
+        hearing: hearer,
         app: None,
         meter: node.meter().clone(),
         first,

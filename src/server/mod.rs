@@ -32,7 +32,7 @@ use axum::routing::{delete, get, post};
 pub use after::{AfterApp, AfterAppError};
 pub use carrier::{Control, ControlError};
 pub use drain::serve;
-pub use node::{AgentSettings, Node, Settings, Speaker, Tapes, Trust};
+pub use node::{AgentSettings, Hearer, Node, Settings, Speaker, Tapes, Trust};
 
 /// Longest body of a request that is not a stream, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;

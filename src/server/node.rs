@@ -22,10 +22,11 @@ use super::twilio::rest::Rest;
 use super::twilio::signature::Verifier;
 use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
 use crate::agent::script::Script;
+use crate::audio::MediaFormat;
 use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
-use crate::dialect::cartesia;
-use crate::driver::{Dialler, Meter, Shelf, Tap, VoiceLink};
+use crate::dialect::{cartesia, hearing};
+use crate::driver::{Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
 use crate::ids::{CallSid, StreamSid};
 use crate::player::Player;
 use crate::tape::{self, Header};
@@ -85,6 +86,15 @@ pub enum Speaker {
     },
 }
 
+/// Who writes down what callers say.
+#[derive(Clone, Debug)]
+pub struct Hearer {
+    /// What is the same in every call.
+    pub settings: hearing::Settings,
+    /// How to get there.
+    pub dialler: Arc<Dialler>,
+}
+
 /// What a node is made of.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -116,6 +126,8 @@ pub struct Settings {
     pub speakers: Vec<Speaker>,
     /// What plays recordings and tones.
     pub player: Player,
+    /// Who writes down what callers say, if `call.conversation` has it.
+    pub hearing: Option<Hearer>,
     /// Who decides what is said.
     pub agent: AgentSettings,
     /// Whether what is said and pressed may be logged.
@@ -287,6 +299,18 @@ impl Node {
         self.0.settings.speakers.iter().map(link).collect()
     }
 
+    /// How what a caller says is written down whose audio is written in `inbound`, if it is.
+    pub(super) fn hearing_link(&self, inbound: MediaFormat) -> Option<HearingLink> {
+        let Hearer { settings, dialler } = self.0.settings.hearing.as_ref()?;
+        match settings.dialect(inbound) {
+            Ok(dialect) => Some(HearingLink { dialect, dialler: dialler.clone() }),
+            Err(error) => {
+                tracing::warn!(%error, "what the caller says is not written down");
+                None
+            }
+        }
+    }
+
     /// Waits until the tapes of calls that are over are on the disk, but not for ever.
     pub(super) async fn finish_tapes(&self) {
         let Some(tapes) = &self.0.settings.tapes else { return };
@@ -316,6 +340,7 @@ impl Node {
                 tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.without_query()) }
             }
         };
+        let hearing = |hearer: &Hearer| hearer.settings.clone().without_query();
         let header = Header {
             tape: tape::FORMAT,
             trunkline: env!("CARGO_PKG_VERSION").to_owned(),
@@ -325,6 +350,7 @@ impl Node {
             settings: settings.clone(),
             carrier: tape::Carrier::Twilio,
             voices: self.0.settings.speakers.iter().map(voice).collect(),
+            hearing: self.0.settings.hearing.as_ref().filter(|_| settings.conversation.hearing.is_some()).map(hearing),
         };
         // Without randomness there is no key, and without a key nothing private may be written.
         tapes.shelf.begin(&header, &start.call, &start.stream, random_bytes().ok()?)

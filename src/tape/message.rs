@@ -76,6 +76,49 @@ fn treatment(key: &str) -> Treatment {
     }
 }
 
+/// The same for whoever writes down what the caller says. What is heard stands in the texts, and the texts alone; numbers
+/// say when, and how sure.
+fn treatment_of_heard(key: &str) -> Treatment {
+    match key {
+        "type"
+        | "event"
+        | "status_code"
+        | "error_code"
+        | "code"
+        | "variant"
+        | "language"
+        | "languages"
+        | "flush_id"
+        | "channel_index"
+        | "channel"
+        | "channels"
+        | "start"
+        | "end"
+        | "start_s"
+        | "stop_s"
+        | "duration"
+        | "timestamp"
+        | "last_word_end"
+        | "confidence"
+        | "turn_index"
+        | "sequence_id"
+        | "audio_window_start"
+        | "audio_window_end"
+        | "end_of_turn_confidence"
+        | "step_idx"
+        | "step_duration_s"
+        | "total_duration_s"
+        | "horizon_s"
+        | "inactivity_prob"
+        | "stream_id"
+        | "sample_rate"
+        | "frame_size"
+        | "delay_in_frames" => Treatment::Keep,
+        "request_id" => Treatment::Name,
+        _ => Treatment::Cover,
+    }
+}
+
 impl Redactor {
     /// A peer's message as it goes onto the tape. `is_heard` says that it means audio to the call, written in `silence`'s way.
     pub(super) fn message(&self, port: Port, text: String, is_heard: bool, silence: Encoding) -> String {
@@ -89,7 +132,11 @@ impl Redactor {
         // Only where audio belongs is anything taken for audio: under the same name elsewhere stands somebody's text.
         let place = place_of_audio(port, &message);
         let audio = place.and_then(|place| message.pointer_mut(place)).map(Value::take);
-        self.value("", &mut message);
+        let treatment = match port {
+            Port::Hearing { .. } => treatment_of_heard,
+            Port::Carrier | Port::Voice { .. } | Port::App | Port::Agent => treatment,
+        };
+        self.value(treatment, "", &mut message);
         if let (Some(audio), Some(slot)) = (audio, place.and_then(|place| message.pointer_mut(place))) {
             *slot = self.sound(audio, silence);
         }
@@ -127,7 +174,7 @@ impl Redactor {
         }
     }
 
-    fn value(&self, key: &str, value: &mut Value) {
+    fn value(&self, treatment: fn(&str) -> Treatment, key: &str, value: &mut Value) {
         if self.text == Text::Keep {
             return;
         }
@@ -135,14 +182,14 @@ impl Redactor {
             // Whatever the operator calls them, parameters are private, and so are the names that he chose.
             Value::Object(fields) if key == "customParameters" => {
                 let covered = std::mem::take(fields).into_iter().map(|(name, mut value)| {
-                    self.value(key, &mut value);
+                    self.value(treatment, key, &mut value);
                     (self.pseudonyms.text(&name), value)
                 });
                 *fields = covered.collect();
             }
-            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.value(key, value)),
-            Value::Array(values) => values.iter_mut().for_each(|value| self.value(key, value)),
-            Value::String(text) => *text = self.string(key, text),
+            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.value(treatment, key, value)),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.value(treatment, key, value)),
+            Value::String(text) => *text = self.string(treatment(key), key, text),
             Value::Number(number) => match treatment(key) {
                 Treatment::Keep => {}
                 Treatment::Name | Treatment::Context | Treatment::Digit | Treatment::Cover => {
@@ -153,8 +200,8 @@ impl Redactor {
         }
     }
 
-    fn string(&self, key: &str, text: &str) -> String {
-        match treatment(key) {
+    fn string(&self, treatment: Treatment, key: &str, text: &str) -> String {
+        match treatment {
             Treatment::Keep if is_plain(text) => text.to_owned(),
             Treatment::Keep => self.pseudonyms.text(text),
             Treatment::Name => self.name(text),

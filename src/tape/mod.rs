@@ -18,6 +18,9 @@ pub use read::{Tape, TapeError};
 pub use redact::Redactor;
 pub use write::Lines;
 
+pub use crate::dialect::hearing::Settings as Hearing;
+
+use crate::audio::MediaFormat;
 use crate::call::action::EndReason;
 use crate::call::event::{Event, SpeechEvent};
 use crate::call::settings::Settings;
@@ -51,6 +54,9 @@ pub struct Header {
     pub carrier: Carrier,
     /// The languages of the voices, in the order of the settings.
     pub voices: Vec<Voice>,
+    /// The language of whoever writes down what the caller says, without the key; `None`: nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hearing: Option<Hearing>,
 }
 
 /// Whether wake-ups are on a tape.
@@ -165,7 +171,9 @@ impl Header {
                 }
             }
         };
-        Peers::new(carrier, self.voices.iter().map(dialect).collect())
+        // A call whose audio hearing does not take was recorded without it.
+        let hearing = self.hearing.as_ref().and_then(|hearing| hearing.dialect(MediaFormat::TELEPHONE).ok());
+        Peers::new(carrier, self.voices.iter().map(dialect).collect()).with_hearing(hearing)
     }
 }
 

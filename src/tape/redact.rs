@@ -63,6 +63,13 @@ impl Redactor {
                 *stream = covered;
             }
         }
+        header.hearing = header.hearing.map(|hearing| {
+            let mut hearing = hearing.without_query();
+            if is_covered {
+                hearing.keyterms_mut().iter_mut().for_each(|term| *term = self.pseudonyms.text(term));
+            }
+            hearing
+        });
         header
     }
 

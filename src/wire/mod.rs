@@ -1,4 +1,8 @@
 //! What peers write, as serde types and nothing more: one file per carrier family or vendor.
 
 pub mod cartesia;
+pub mod deepgram;
+pub mod flux;
+pub mod gradium;
+pub mod ink;
 pub mod twilio;

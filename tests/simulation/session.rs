@@ -83,6 +83,7 @@ pub(crate) fn header(
         },
         carrier: Carrier::Twilio,
         voices: language.into_iter().chain([tape::Voice::Local]).collect(),
+        hearing: None,
     }
 }
 

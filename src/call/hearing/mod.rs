@@ -148,6 +148,7 @@ impl Call {
     fn on_words(&mut self, now: CallTime, link: LinkNumber, words: Words) {
         let Some(hearing) = &mut self.hearing else { return };
         let (sign, is_news) = (words.turn, !words.text.trim().is_empty());
+        let is_finalised = words.finalised;
         let overlaps = hearing.ears.overlaps(link);
         if is_news || words.is_final {
             hearing.utterance.take(link, words, overlaps, hearing.settings.joins);
@@ -165,6 +166,9 @@ impl Call {
             // Nobody was heard to speak, so nobody will be heard to stop.
             None if is_news && !is_vendors && !self.is_caller_speaking => self.begin_end(now),
             None => {}
+        }
+        if is_finalised {
+            self.on_finalised(now, link);
         }
     }
 

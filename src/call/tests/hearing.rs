@@ -238,7 +238,7 @@ impl World {
 
     fn heard(&mut self, text: &str, is_final: bool, turn: Option<TurnSign>) {
         let link = *self.links.keys().last().unwrap();
-        let words = Words { text: text.to_owned(), is_final, turn, language: None };
+        let words = Words { text: text.to_owned(), is_final, turn, ..Words::default() };
         self.give(Event::Hearing { link, event: HearingEvent::Heard(words) });
     }
 }

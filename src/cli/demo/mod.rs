@@ -3,20 +3,19 @@
 //! Nothing here is a short cut: the call comes in through the webhook and the media stream, speech comes over the vendor's
 //! WebSocket, and what the agent is told is read from the HTTP API.
 
+mod conversation;
+mod events;
+
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
+use events::{Told, watch};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use trunkline::config::{Input, Problems, load};
 use trunkline::emulate::carrier::{
@@ -29,14 +28,12 @@ use trunkline::ids::{CallSid, CallTime, SidError, StreamSid};
 use trunkline::{server, telemetry};
 
 /// The caller: a recorded human voice, see fixtures/audio/README.md.
-const CALLER: &[u8] = include_bytes!("../../fixtures/audio/question.wav");
+const CALLER: &[u8] = include_bytes!("../../../fixtures/audio/question.wav");
 /// How much of the greeting the caller listens to before interrupting.
 const PATIENCE: Duration = Duration::from_millis(4_500);
 /// The caller hangs up after so much silence.
 const SILENCE: Duration = Duration::from_millis(2_500);
 const CALL_MAX: Duration = Duration::from_secs(60);
-/// How long the call may take to appear in the API.
-const APPEAR_LIMIT: Duration = Duration::from_secs(5);
 const PROGRESS_MAX: usize = 256;
 const API_KEY: &str = "demo-key";
 
@@ -57,8 +54,11 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE", default_value = "demo.wav")]
     wav: PathBuf,
     /// What the emulated voice sounds like.
-    #[arg(long, value_enum, default_value = "speech")]
+    #[arg(long, value_enum, default_value = "speech", conflicts_with = "conversation")]
     voice: Sound,
+    /// A whole conversation: emulated hearing and an emulated model beside the emulated voice.
+    #[arg(long)]
+    conversation: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,6 +74,12 @@ enum Sound {
 pub(crate) enum DemoError {
     #[error("the emulated voice did not start")]
     Voice(#[from] ServerError),
+    #[error("the emulated hearing did not start")]
+    Hearing(#[from] trunkline::emulate::stt::ServerError),
+    #[error("the emulated model did not start")]
+    Model(#[from] trunkline::emulate::llm::ServerError),
+    #[error("the emulated model's script is wrong")]
+    Script(#[from] trunkline::emulate::llm::ScriptError),
     #[error("the settings of the demonstration are wrong\n{0}")]
     Settings(Problems),
     #[error("the gateway did not start")]
@@ -98,11 +104,14 @@ pub(crate) enum DemoError {
 
 /// Performs the demonstration.
 pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
+    if args.conversation {
+        return conversation::run(&args.wav).await;
+    }
     let mut out = io::stdout();
     let voice = if args.voice == Sound::Speech { cartesia::Voice::Local } else { cartesia::Voice::Tone };
     let emulator = Server::bind(loopback(), Settings { voice, ..Settings::default() }).await?;
     let journal = emulator.journal();
-    let node = gateway_node(&emulator.url())?;
+    let node = gateway_node(SETTINGS, voice_at(&emulator.url()))?;
     let listener = TcpListener::bind(loopback()).await?;
     let gateway = listener.local_addr()?;
     writeln!(out, "gateway on http://{gateway}, emulated Cartesia on {}", emulator.url())?;
@@ -115,7 +124,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
         // If the gateway cannot listen, the call fails and says so.
         let _ = server::serve(listener, node, gateway_stop).await;
     });
-    let plan = plan(gateway).await?;
+    let mut plan = plan(gateway).await?;
+    plan.caller.push(Clip { at: Moment::AfterFirstAudio(PATIENCE), samples: clip_of(CALLER)? });
+    plan.hang_up = HangUp::AfterSilence(SILENCE);
     let (told, lines) = mpsc::channel(PROGRESS_MAX);
     let (progress, happenings) = mpsc::channel(PROGRESS_MAX);
     tasks.spawn(watch(gateway, plan.call_sid.clone(), told));
@@ -142,14 +153,17 @@ fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-fn gateway_node(voice_url: &str) -> Result<server::Node, DemoError> {
-    let overrides = vec![
-        ("speech.cartesia.url".to_owned(), voice_url.to_owned()),
+fn voice_at(url: &str) -> Vec<(String, String)> {
+    vec![
+        ("speech.cartesia.url".to_owned(), url.to_owned()),
         ("speech.cartesia.api_key".to_owned(), API_KEY.to_owned()),
         ("log.level".to_owned(), "warn".to_owned()),
-    ];
+    ]
+}
+
+fn gateway_node(settings: &str, overrides: Vec<(String, String)>) -> Result<server::Node, DemoError> {
     // The environment is left out: a demonstration shows the same everywhere.
-    let file = Some(("demo settings".to_owned(), SETTINGS.to_owned()));
+    let file = Some(("demo settings".to_owned(), settings.to_owned()));
     let loaded = load(&Input { file, overrides, ..Input::default() }).map_err(DemoError::Settings)?;
     telemetry::init(&loaded.config.log);
     Ok(gateway::node(&loaded.config)?)
@@ -169,62 +183,8 @@ async fn plan(gateway: SocketAddr) -> Result<Plan, DemoError> {
     let offer = ask(&format!("http://{gateway}/twilio/voice"), &Line::default(), &incoming).await?;
     plan.url = offer.url;
     plan.custom_parameters = offer.parameters;
-    plan.caller.push(Clip { at: Moment::AfterFirstAudio(PATIENCE), samples: clip_of(CALLER)? });
-    plan.hang_up = HangUp::AfterSilence(SILENCE);
     plan.duration_max = CALL_MAX;
     Ok(plan)
-}
-
-/// What the agent is told, as far as the demonstration shows it.
-#[derive(Debug, Deserialize)]
-struct Told {
-    at_ms: u64,
-    event: String,
-    #[serde(default)]
-    heard: Option<String>,
-}
-
-/// Follows the call's events in the gateway's API until the call is over.
-async fn watch(gateway: SocketAddr, call: CallSid, told: mpsc::Sender<Told>) {
-    let appeared = timeout(APPEAR_LIMIT, async {
-        loop {
-            if let Some(body) = events(gateway, &call).await {
-                return body;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    });
-    let Ok((mut body, _connection)) = appeared.await else { return };
-    let mut text = String::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
-        text.push_str(&String::from_utf8_lossy(&data));
-        while let Some((line, rest)) = text.split_once('\n') {
-            if let Some(Ok(event)) = line.strip_prefix("data:").map(|json| serde_json::from_str(json.trim_start())) {
-                // Whoever shows it has gone; so may we.
-                if told.send(event).await.is_err() {
-                    return;
-                }
-            }
-            text = rest.to_owned();
-        }
-    }
-}
-
-async fn events(gateway: SocketAddr, call: &CallSid) -> Option<(hyper::body::Incoming, JoinSet<()>)> {
-    let socket = TcpStream::connect(gateway).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.ok()?;
-    let mut driver = JoinSet::new();
-    driver.spawn(async move {
-        // It ends with the call; an error is the end of the events, which the reader sees.
-        let _ = connection.await;
-    });
-    let request = hyper::Request::get(format!("/v1/calls/{call}/events"))
-        .header(hyper::header::HOST, gateway.to_string())
-        .body(Empty::<Bytes>::new())
-        .ok()?;
-    let response = sender.send_request(request).await.ok()?;
-    response.status().is_success().then(|| (response.into_body(), driver))
 }
 
 /// Prints what happens, as it happens; what the caller had heard when the agent was interrupted.
