@@ -12,9 +12,9 @@ use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
     Buffering, Conversation, Hearing, Interruptible, Lifetime, Limits, OnFailure, Playout, Settings as CallSettings,
-    Voice,
+    Text, Voice, is_english,
 };
-use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding};
+use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding, TextRule};
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, DiallerError, Meter, Shelf};
 use crate::player::{self, Player};
@@ -232,6 +232,7 @@ fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) 
             pause_ms: hearing::pause_ms(config, hearing.as_ref()),
         },
         limits: Limits { tries: LIMITS_TRIES, clip: config.player.fetch + CLIP_MARGIN, ..Limits::default() },
+        text: text(config),
         seed: 0,
         conversation: Conversation { hearing, lifetime: lifetime(&config.call), ..Conversation::default() },
     }
@@ -243,6 +244,22 @@ fn lifetime(call: &config::Call) -> Lifetime {
         idle_lines: call.idle_lines.clone(),
         longest: call.longest,
         goodbye: call.goodbye.clone(),
+    }
+}
+
+fn text(config: &Config) -> Text {
+    let is_on = |rule: TextRule| rule == TextRule::Convert;
+    Text {
+        markdown: is_on(config.text.markdown),
+        emoji: is_on(config.text.emoji),
+        urls: is_on(config.text.urls),
+        digits: is_on(config.text.digits),
+        symbols: is_on(config.text.symbols),
+        closing: is_on(config.text.closing),
+        english: match config.speech.provider {
+            Provider::Local => true,
+            Provider::Cartesia => is_english(&config.speech.cartesia.language),
+        },
     }
 }
 

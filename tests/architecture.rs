@@ -18,7 +18,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
     ),
     ("wire", &["ids"], &["base64", "serde", "serde_json", "thiserror"]),
     // `serde` without a format: settings, and what agents and voices of this process say, go onto tapes.
-    ("call", &["ids", "audio"], &["backon", "bytes", "serde", "tracing"]),
+    // `icu_properties`: emoji are told from letters by Unicode's tables.
+    ("call", &["ids", "audio"], &["backon", "bytes", "icu_properties", "serde", "tracing"]),
     (
         "dialect",
         &["ids", "audio", "wire", "call"],

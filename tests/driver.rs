@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use trunkline::audio::{Encoding, vad};
 use trunkline::call::action::{AgentReport, EndReason};
 use trunkline::call::event::{AgentEvent, Say};
-use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use trunkline::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
+};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
 use trunkline::driver::{CallPort, CallSetup, Frame, Meter, VoiceLink, inbox, run_call};
@@ -120,6 +122,7 @@ fn settings() -> Settings {
         interruptible: Interruptible::Any,
         detector: vad::Settings { min_speech_ms: 100, threshold: 0.5, silence_ms: 500, pause_ms: None },
         limits: Limits::default(),
+        text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
     }

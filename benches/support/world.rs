@@ -9,7 +9,9 @@ use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::Call;
 use trunkline::call::action::{Action, AgentReport, CarrierCommand, TtsCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, Say, Start, TimedWord, TtsEvent};
-use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use trunkline::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
+};
 use trunkline::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
 /// Length of a frame, both ways.
@@ -49,6 +51,7 @@ pub(crate) fn settings(speech: Speech, playout: Playout, interruptible: Interrup
         interruptible,
         detector: vad::Settings::default(),
         limits: Limits::default(),
+        text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
     }

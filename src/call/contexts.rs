@@ -9,7 +9,7 @@ use super::action::Place;
 use super::event::{Clip, Delivery, VoiceIndex};
 use super::heard::Transcript;
 use super::settings::{Buffering, Limits};
-use super::text;
+use super::text::{self, Piece};
 use crate::audio::{Converter, MediaFormat, SourceFormat};
 use crate::ids::{CallTime, ContextId};
 
@@ -59,9 +59,9 @@ pub(super) struct Recorded {
 #[derive(Debug)]
 pub(super) struct Rest {
     /// Text that was not spoken and has to be.
-    pub(super) text: String,
+    pub(super) text: Piece,
     /// Text that is neither spoken nor worth going back for.
-    pub(super) skipped: String,
+    pub(super) skipped: Piece,
     /// Some of its text was spoken.
     pub(super) made_progress: bool,
     /// Its last frames.
@@ -75,7 +75,7 @@ pub(super) struct Rest {
 /// What was heard of one context. It borrows, because it is asked for with every mark.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
-    /// A prefix of the context's text.
+    /// A prefix of the context's text, as the agent wrote it.
     pub(super) text: &'a str,
     /// How much of its audio was played.
     pub(super) played: Duration,
@@ -110,7 +110,7 @@ pub(super) struct Context {
     last_sign: Option<CallTime>,
     /// From when on the vendor is bound to send audio, if its text was not all spoken since.
     owed_since: Option<CallTime>,
-    /// Length of the text when the last chunk came.
+    /// Length of the spoken text when the last chunk came.
     text_at_chunk: usize,
     /// Length of the audio when the last text was given.
     received_us_at_text: u64,
@@ -178,17 +178,17 @@ impl Context {
     }
 
     /// Adds text that is not worth a sound.
-    pub(super) fn pass_text(&mut self, piece: &str) {
-        let is_answered = self.text_at_chunk == self.transcript.text().len();
+    pub(super) fn pass_text(&mut self, piece: &Piece) {
+        let is_answered = self.text_at_chunk == self.spoken().len();
         self.transcript.push_text(piece);
         if is_answered {
-            self.text_at_chunk = self.transcript.text().len();
+            self.text_at_chunk = self.spoken().len();
         }
     }
 
     /// Counts `piece` as given to the vendor.
-    pub(super) fn on_text(&mut self, now: CallTime, piece: &str, buffering: Buffering) {
-        if !text::is_speakable(piece) {
+    pub(super) fn on_text(&mut self, now: CallTime, piece: &Piece, buffering: Buffering) {
+        if !text::is_speakable(piece.spoken()) {
             self.pass_text(piece);
         } else {
             let due = match buffering {
@@ -218,7 +218,7 @@ impl Context {
         self.last_chunk = Some(now);
         self.last_sign = Some(now);
         self.received_bytes += audio.len() as u64;
-        self.text_at_chunk = self.transcript.text().len();
+        self.text_at_chunk = self.spoken().len();
         let frames = self.converter.as_mut().map(|converter| converter.push(audio)).unwrap_or_default();
         self.made += self.format.samples_of(frames.len());
         frames
@@ -248,7 +248,7 @@ impl Context {
     /// Whether its vendor's word that all was sent must be wrong: no audio came, or less than the word times say, or its
     /// end was not asked for and text is missing.
     pub(super) fn ends_early(&self) -> bool {
-        let is_silent = !self.has_audio() && text::is_speakable(self.transcript.text());
+        let is_silent = !self.has_audio() && text::is_speakable(self.spoken());
         let is_cut = self.state == State::Open && self.owed_since().is_some();
         is_silent || is_cut || self.transcript.lacks_audio(self.received_us())
     }
@@ -310,9 +310,9 @@ impl Context {
     /// What its silence means. An agent that pauses is more likely than a stall, and a stall is more likely than a vendor
     /// that forgets to say that it is done: so an open context has the benefit of the doubt, and a finishing one has not.
     pub(super) fn overdue(&self) -> Overdue {
-        let all_text_answered = self.text_at_chunk == self.transcript.text().len();
+        let all_text_answered = self.text_at_chunk == self.spoken().len();
         // Counted only where it decides: this is asked at every event of a call.
-        let is_plausible = || self.received_us() * 2 >= text::spoken_micros(self.transcript.text());
+        let is_plausible = || self.received_us() * 2 >= text::spoken_micros(self.spoken());
         let is_over = match (self.transcript.is_timed(), self.state) {
             (true, State::Open) => self.transcript.is_proved(self.received_us(), self.received_us_at_text),
             (true, State::Finishing | State::Done) => self.is_all_spoken(),
@@ -333,10 +333,8 @@ impl Context {
     /// Ends it where its audio ends, in the middle of its text.
     pub(super) fn break_off(&mut self) -> Rest {
         let resume = self.transcript.resume(self.received_us());
-        let piece = |from: usize, to: usize| self.transcript.text().get(from..to).unwrap_or_default().to_owned();
-        let (skipped, text) = (piece(resume.spoken, resume.at), piece(resume.at, self.transcript.text().len()));
         self.is_guess = self.has_audio() && !self.transcript.is_timed();
-        self.transcript.truncate(resume.spoken);
+        let (skipped, text) = self.transcript.cut(resume);
         // What the converter holds belongs to the last word that counts as spoken.
         let (audio, converter) = self.finish();
         let sent = self.heard_before + self.sent;
@@ -378,7 +376,8 @@ impl Context {
         let played = self.format.duration_of(samples);
         let is_whole = self.state == State::Done && samples >= self.made;
         let total = (self.state == State::Done).then(|| micros(self.format.duration_of(self.made)));
-        let text = if is_whole { self.transcript.text() } else { self.transcript.heard(micros(played), total) };
+        let text =
+            if is_whole { self.transcript.text().written() } else { self.transcript.heard(micros(played), total) };
         let is_reckoned = !is_whole && !self.transcript.is_timed() && samples > 0;
         Part { text, played, estimated: is_reckoned || self.is_guess }
     }
@@ -387,6 +386,11 @@ impl Context {
     pub(super) fn is_heard(&self, position: u64) -> bool {
         let samples = self.heard_before + self.start.map_or(0, |start| position.saturating_sub(start).min(self.sent));
         self.state == State::Done && samples >= self.made
+    }
+
+    /// All that its voice was given.
+    fn spoken(&self) -> &str {
+        self.transcript.text().spoken()
     }
 
     fn received_us(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! From played microseconds to the agent's own words.
 
 use super::event::TimedWord;
-use super::text;
+use super::text::{self, Piece};
 
 /// How many tokens ahead a timed word is looked for before it counts as not written.
 const LOOK_AHEAD_TOKENS: usize = 12;
@@ -9,12 +9,13 @@ const LOOK_AHEAD_TOKENS: usize = 12;
 /// A word's time may run past the end of the audio by so much.
 const TIMING_SLACK_US: u64 = 100_000;
 
-/// The text of one context and what is known about when its words are spoken.
+/// The text of one context and what is known about when its words are spoken. Inside, everything is counted in what is
+/// spoken; what is told is the agent's own text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transcript {
-    text: String,
+    text: Piece,
     words: Vec<Aligned>,
-    /// Where in the text the next timed word is looked for.
+    /// Where in the spoken text the next timed word is looked for.
     cursor: usize,
 }
 
@@ -26,12 +27,12 @@ struct Aligned {
     end_us: u64,
 }
 
-/// Where speech has to go on after a context broke off.
+/// Where speech has to go on after a context broke off. A word that is spoken in other words is spoken again as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resume {
-    /// Byte of the text from which to speak again.
+    /// Byte of the spoken text from which to speak again.
     pub(super) at: usize,
-    /// Byte of the text up to which the audio counts as spoken. What lies between is skipped.
+    /// Byte of the spoken text up to which the audio counts as spoken. What lies between is skipped.
     pub(super) spoken: usize,
     /// Microseconds of the received audio that are worth playing.
     pub(super) keep_us: u64,
@@ -39,20 +40,22 @@ pub(super) struct Resume {
 
 impl Transcript {
     /// Adds text that the context was given.
-    pub(super) fn push_text(&mut self, text: &str) {
-        self.text.push_str(text);
+    pub(super) fn push_text(&mut self, text: &Piece) {
+        self.text.append(text);
     }
 
     /// All text that the context was given.
-    pub(super) fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &Piece {
         &self.text
     }
 
-    /// Leaves only the first `bytes` bytes of the text, and the words in them.
-    pub(super) fn truncate(&mut self, bytes: usize) {
-        self.text.truncate(bytes);
-        self.words.retain(|word| word.text_end <= bytes);
-        self.cursor = self.cursor.min(bytes);
+    /// Leaves only what was spoken when the context broke off, and gives what is skipped and what is to be spoken again.
+    pub(super) fn cut(&mut self, resume: Resume) -> (Piece, Piece) {
+        let mut skipped = self.text.split_off(resume.spoken);
+        let rest = skipped.split_off(resume.at - resume.spoken);
+        self.words.retain(|word| word.text_end <= resume.spoken);
+        self.cursor = self.cursor.min(resume.spoken);
+        (skipped, rest)
     }
 
     /// Adds words as they were timed. A word that was not written is passed over, and so is one that was told before.
@@ -75,7 +78,7 @@ impl Transcript {
     /// the last of the text was given. A last word that the vendor wrote in another way has no time; it is spoken if there
     /// is audio for it.
     pub(super) fn is_proved(&self, received_us: u64, before_us: u64) -> bool {
-        let rest = self.text.get(self.cursor..).unwrap_or_default();
+        let rest = self.untimed();
         let Some(last) = self.words.last() else { return false };
         let behind = received_us.saturating_sub(last.end_us.max(before_us));
         self.is_all_timed(received_us) || (!self.lacks_audio(received_us) && behind * 2 >= text::spoken_micros(rest))
@@ -83,8 +86,7 @@ impl Transcript {
 
     /// Whether every word of the text has its time without exception, and audio up to it.
     pub(super) fn is_all_timed(&self, received_us: u64) -> bool {
-        let rest = self.text.get(self.cursor..).unwrap_or_default();
-        self.is_timed() && !text::is_speakable(rest) && !self.lacks_audio(received_us)
+        self.is_timed() && !text::is_speakable(self.untimed()) && !self.lacks_audio(received_us)
     }
 
     /// Whether there are word times beyond the `received_us` of audio that came.
@@ -95,15 +97,17 @@ impl Transcript {
     /// Microseconds of speech that are still to come when `received_us` of audio came, roughly.
     pub(super) fn unmade_us(&self, received_us: u64) -> u64 {
         match self.words.last() {
-            Some(last) => {
-                let rest = self.text.get(self.cursor..).unwrap_or_default();
-                (last.end_us + text::spoken_micros(rest)).saturating_sub(received_us)
-            }
-            None => text::spoken_micros(&self.text).saturating_sub(received_us),
+            Some(last) => (last.end_us + text::spoken_micros(self.untimed())).saturating_sub(received_us),
+            None => text::spoken_micros(self.text.spoken()).saturating_sub(received_us),
         }
     }
 
-    /// The text whose words had ended after `played_us` of audio. Without times it is reckoned from `total_us`, the
+    /// The spoken text behind the last timed word.
+    fn untimed(&self) -> &str {
+        self.text.spoken().get(self.cursor..).unwrap_or_default()
+    }
+
+    /// The agent's own text whose words had ended after `played_us` of audio. Without times it is reckoned from `total_us`, the
     /// length of the whole audio if that is known, and cut down to a word.
     pub(super) fn heard(&self, played_us: u64, total_us: Option<u64>) -> &str {
         let end = if self.is_timed() {
@@ -111,7 +115,8 @@ impl Transcript {
         } else {
             self.reckon(played_us, total_us)
         };
-        self.text.get(..self.with_closing_marks(end)).unwrap_or(&self.text)
+        let written = self.text.written();
+        written.get(..self.text.heard(self.with_closing_marks(end))).unwrap_or(written)
     }
 
     /// Where to go on when only `received_us` of audio came.
@@ -120,39 +125,42 @@ impl Transcript {
             return Resume { at: 0, spoken: 0, keep_us: 0 };
         }
         if !self.is_timed() {
-            let spoken = self.with_closing_marks(self.reckon(received_us, None));
+            let text = self.text.spoken();
+            let spoken = self.text.whole_words(self.with_closing_marks(self.reckon(received_us, None)));
             if spoken == 0 {
                 return Resume { at: 0, spoken: 0, keep_us: 0 };
             }
-            let rest = self.text.get(spoken..).unwrap_or_default();
-            let spoken = self.text.len() - rest.trim_start().len();
-            return Resume { at: text::next_sentence(&self.text, spoken), spoken, keep_us: received_us };
+            let rest = text.get(spoken..).unwrap_or_default();
+            let spoken = text.len() - rest.trim_start().len();
+            let at = self.text.whole_words(text::next_sentence(text, spoken)).max(spoken);
+            return Resume { at, spoken, keep_us: received_us };
         }
-        match self.words.iter().find(|word| word.end_us > received_us) {
-            Some(word) => {
-                Resume { at: word.text_start, spoken: word.text_start, keep_us: word.start_us.min(received_us) }
-            }
-            None => {
-                let spoken = self.with_closing_marks(self.cursor);
-                Resume { at: spoken, spoken, keep_us: received_us }
-            }
-        }
+        let (end, keep_us) = match self.words.iter().find(|word| word.end_us > received_us) {
+            Some(word) => (word.text_start, word.start_us),
+            None => (self.with_closing_marks(self.cursor), received_us),
+        };
+        let at = self.text.whole_words(end);
+        let again = self.words.iter().find(|word| word.text_start >= at).filter(|_| at < end);
+        let keep_us = again.map_or(keep_us, |word| word.start_us).min(received_us);
+        Resume { at, spoken: at, keep_us }
     }
 
     fn reckon(&self, played_us: u64, total_us: Option<u64>) -> usize {
-        let chars = self.text.chars().count() as u64;
+        let text = self.text.spoken();
+        let chars = text.chars().count() as u64;
         let spoken = match total_us {
             Some(total) if total > 0 => u128::from(chars) * u128::from(played_us.min(total)) / u128::from(total),
             Some(_) | None => u128::from(played_us / text::MICROS_PER_CHAR),
         };
         let spoken = usize::try_from(spoken).unwrap_or(usize::MAX);
-        let at = self.text.char_indices().nth(spoken).map_or(self.text.len(), |(at, _)| at);
-        if at == self.text.len() {
+        let at = text.char_indices().nth(spoken).map_or(text.len(), |(at, _)| at);
+        if at == text.len() {
             return at;
         }
-        let head = self.text.get(..at).unwrap_or_default();
-        let is_word_end = self.text.get(at..).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
-        if is_word_end { at } else { head.trim_end_matches(|c: char| !c.is_whitespace()).trim_end().len() }
+        let head = text.get(..at).unwrap_or_default();
+        let is_end = text.get(at..).is_some_and(is_word_end);
+        let head = if is_end { head } else { head.trim_end_matches(|c: char| !c.is_whitespace() && !is_wide_mark(c)) };
+        head.trim_end().len()
     }
 
     /// `end` moved over punctuation that belongs to the word before it; white space stays outside.
@@ -160,11 +168,11 @@ impl Transcript {
         if end == 0 {
             return 0;
         }
-        let rest = self.text.get(end..).unwrap_or_default();
+        let rest = self.text.spoken().get(end..).unwrap_or_default();
         end + rest.find(|c: char| c.is_whitespace() || c.is_alphanumeric() || c == '<').unwrap_or(rest.len())
     }
 
-    /// Finds the next place where `word` was written, as a range of bytes.
+    /// Finds the next place where `word` is in the spoken text, as a range of bytes.
     fn find(&self, word: &str) -> Option<(usize, usize)> {
         let word = strip_tags(word);
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
@@ -173,9 +181,9 @@ impl Transcript {
         }
         let mut at = self.cursor;
         for _ in 0..LOOK_AHEAD_TOKENS {
-            let rest = self.text.get(at..)?;
+            let rest = self.text.spoken().get(at..)?;
             at += rest.len() - skip_marks(rest).len();
-            let rest = self.text.get(at..)?;
+            let rest = self.text.spoken().get(at..)?;
             if rest.is_empty() {
                 return None;
             }
@@ -186,6 +194,18 @@ impl Transcript {
         }
         None
     }
+}
+
+/// Whether a word ends where `rest` begins: marks inside of one, as in "o'clock", end nothing.
+fn is_word_end(rest: &str) -> bool {
+    let after = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && !c.is_whitespace());
+    let marks = rest.get(..rest.len() - after.len()).unwrap_or_default();
+    after.is_empty() || after.starts_with(char::is_whitespace) || marks.contains(is_wide_mark)
+}
+
+/// Marks of scripts that do not put white space between words.
+fn is_wide_mark(c: char) -> bool {
+    matches!(c, '。' | '，' | '！' | '？' | '、' | '；' | '：')
 }
 
 /// `text` without leading white space, punctuation and whole tags.
@@ -232,7 +252,7 @@ mod tests {
 
     fn timed(text: &str, words: &[(&str, u64, u64)]) -> Transcript {
         let mut transcript = Transcript::default();
-        transcript.push_text(text);
+        transcript.push_text(&Piece::plain(text));
         let words: Vec<TimedWord> = words
             .iter()
             .map(|(word, start, end)| TimedWord {
@@ -280,10 +300,22 @@ mod tests {
     #[test]
     fn without_times_the_text_is_reckoned_and_cut_at_a_word() {
         let mut transcript = Transcript::default();
-        transcript.push_text("one two three four");
+        transcript.push_text(&Piece::plain("one two three four"));
         assert_eq!(transcript.heard(500_000, Some(1_000_000)), "one two");
         assert_eq!(transcript.heard(1_000_000, Some(1_000_000)), "one two three four");
         assert_eq!(transcript.heard(4 * text::MICROS_PER_CHAR, None), "one");
+        for (text, heard) in
+            [("It is 5 o'clock", "It is 5"), ("(well) now", "(well)"), ("你好。再见", "你好。"), ("**so", "")]
+        {
+            let mut transcript = Transcript::default();
+            transcript.push_text(&Piece::plain(text));
+            let mut last = 0;
+            let all =
+                (0..=text.chars().count() as u64).map(|at| transcript.heard(at, Some(text.chars().count() as u64)));
+            let parts: Vec<&str> =
+                all.inspect(|part| assert!(std::mem::replace(&mut last, part.len()) <= part.len())).collect();
+            assert_eq!((parts[parts.len() - 2], parts[parts.len() - 1]), (heard, text));
+        }
     }
 
     #[test]
@@ -293,7 +325,7 @@ mod tests {
         assert_eq!(transcript.resume(700_000), Resume { at: 8, spoken: 8, keep_us: 620_000 });
         assert_eq!(transcript.resume(1_000_000), Resume { at: 14, spoken: 14, keep_us: 1_000_000 });
         let mut untimed = Transcript::default();
-        untimed.push_text("One two. Three four. Five.");
+        untimed.push_text(&Piece::plain("One two. Three four. Five."));
         assert_eq!(untimed.resume(2 * text::MICROS_PER_CHAR), Resume { at: 0, spoken: 0, keep_us: 0 });
         assert_eq!(untimed.resume(4 * text::MICROS_PER_CHAR), Resume { at: 9, spoken: 4, keep_us: 260_000 });
     }

@@ -43,7 +43,7 @@ use pacing::Pacing;
 use playout::Playout;
 use settings::{Interruptible, Settings};
 use stats::Stats;
-pub(crate) use text::ABBREVIATIONS;
+pub(crate) use text::{ABBREVIATIONS, Piece, Scribe};
 pub use timers::Timer;
 use turn::Turn;
 

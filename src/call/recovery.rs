@@ -7,14 +7,14 @@ use super::action::{AgentReport, TtsCommand};
 use super::contexts::{Context, State};
 use super::event::{Delivery, Fault, FaultKind, VoiceIndex};
 use super::links::{self, Need};
-use super::text;
+use super::text::{self, Piece};
 use crate::ids::{CallTime, ContextId, TurnId};
 
 /// What is left of a context that broke off, and of those behind it.
 struct Broken {
-    text: String,
+    text: Piece,
     delivery: Arc<Delivery>,
-    behind: Vec<(String, Arc<Delivery>)>,
+    behind: Vec<(Piece, Arc<Delivery>)>,
     made_progress: bool,
 }
 
@@ -135,13 +135,13 @@ impl Call {
         }
         let delivery = context.delivery.clone();
         self.converters.extend(rest.converter);
-        if text::is_speakable(&rest.skipped) {
-            self.report(AgentReport::Skipped { turn: id.turn, text: rest.skipped });
+        if text::is_speakable(rest.skipped.spoken()) {
+            self.report(AgentReport::Skipped { turn: id.turn, text: rest.skipped.written().to_owned() });
         }
         let mut behind = Vec::new();
         for mut context in later {
             self.drop_context(&context);
-            behind.push((context.transcript().text().to_owned(), context.delivery.clone()));
+            behind.push((context.transcript().text().clone(), context.delivery.clone()));
             self.converters.extend(context.abandon());
         }
         Some(Broken { text: rest.text, delivery, behind, made_progress: rest.made_progress })

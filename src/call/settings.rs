@@ -24,6 +24,9 @@ pub struct Settings {
     pub detector: vad::Settings,
     /// How long things may take.
     pub limits: Limits,
+    /// How written text is turned into what is spoken.
+    #[serde(default)]
+    pub text: Text,
     /// Start of the jitter of back-offs, so that a replay waits as the call did.
     pub seed: u64,
     /// How the call is a conversation, if it is one.
@@ -183,6 +186,56 @@ pub enum Interruptible {
     Dtmf,
     /// Nothing.
     None,
+}
+
+/// What becomes of an agent's text on its way to a voice. What is reported as heard is the agent's own text all the same.
+/// Text that holds none of these things is spoken as it was written, to the byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Text {
+    /// Marks of Markdown are left out, and so are blocks of code.
+    pub markdown: bool,
+    /// Emoji are left out.
+    pub emoji: bool,
+    /// Of an address of a page its host is said, and of a mailbox its name and its host.
+    pub urls: bool,
+    /// Telephone numbers and codes are said digit by digit.
+    pub digits: bool,
+    /// Signs that voices misread are said as words or as a pause.
+    pub symbols: bool,
+    /// A turn that ends without a mark is given one, where we and not the vendor collect sentences.
+    pub closing: bool,
+    /// Speech is English unless its delivery says otherwise. Rules that need words have English ones, and rest elsewhere.
+    pub english: bool,
+}
+
+impl Text {
+    /// Everything is spoken as it was written.
+    pub const VERBATIM: Text = Text {
+        markdown: false,
+        emoji: false,
+        urls: false,
+        digits: false,
+        symbols: false,
+        closing: false,
+        english: true,
+    };
+
+    /// Whether no text is changed before it is cut into pieces.
+    pub(super) fn keeps_all(self) -> bool {
+        Text { closing: false, english: true, ..self } == Text::VERBATIM
+    }
+}
+
+/// Whether an ISO code, with or without a region, is that of English.
+pub fn is_english(language: &str) -> bool {
+    language.split(['-', '_']).next().is_some_and(|code| code.eq_ignore_ascii_case("en"))
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Text { markdown: true, emoji: true, urls: true, digits: true, symbols: true, closing: true, english: true }
+    }
 }
 
 /// How long things may take before the core acts.

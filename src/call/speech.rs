@@ -7,7 +7,8 @@ use super::agent::ANNOUNCEMENTS;
 use super::contexts::Context;
 use super::event::{Delivery, Fault, FaultKind, Say};
 use super::links;
-use super::settings::Voice;
+use super::settings::{Buffering, Voice};
+use super::text::{Piece, Scribe};
 use super::turn::{Step, Turn};
 use super::{Call, TURNS_MAX};
 use crate::audio::{Converter, SourceFormat};
@@ -45,7 +46,9 @@ impl Call {
         }
         self.preempt(now);
         self.turns_seen += 1;
-        let mut turn = Turn::new(id, self.turns_seen, self.settings.interruptible, now);
+        let buffering = self.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering);
+        let scribe = Scribe::new(self.settings.text, buffering);
+        let mut turn = Turn::new(id, self.turns_seen, self.settings.interruptible, scribe, now);
         turn.base = self.delivery.clone();
         turn.answer = self.answer.take_if(|_| id.0 < ANNOUNCEMENTS).map(|answer| answer.begin(now));
         self.turns.push_back(turn);
@@ -149,7 +152,7 @@ impl Call {
     }
 
     /// Gives a piece to the turn's open context.
-    fn speak(&mut self, now: CallTime, index: usize, piece: String) {
+    fn speak(&mut self, now: CallTime, index: usize, piece: Piece) {
         let Some(turn) = self.turns.get_mut(index) else { return };
         let Some(voice) = self.settings.voices.get(turn.voice) else { return };
         if let Some(answer) = &mut turn.answer {
@@ -158,7 +161,7 @@ impl Call {
         let Some(context) = turn.open_context() else { return };
         context.on_text(now, &piece, voice.buffering);
         let on = context.place();
-        self.tell_voice(TtsCommand::Speak { on, text: piece });
+        self.tell_voice(TtsCommand::Speak { on, text: piece.into_spoken() });
     }
 
     fn open_context(&mut self, now: CallTime, index: usize, delivery: Arc<Delivery>) -> bool {

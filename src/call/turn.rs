@@ -9,13 +9,13 @@ use super::answer::Answer;
 use super::contexts::{Author, Context, State};
 use super::event::{Delivery, Fault, Say, VoiceIndex};
 use super::settings::{Buffering, Interruptible, Limits};
-use super::text::{self, Rest};
+use super::text::{self, Piece, Rest, Scribe};
 use crate::ids::{CallTime, ContextId, TurnId};
 
 /// Text that no context has been given, spoken in one way.
 #[derive(Debug)]
 struct Run {
-    text: String,
+    text: Piece,
     /// How long the text takes to say, roughly. It is asked for at every event, and the text may be long.
     micros: u64,
     delivery: Arc<Delivery>,
@@ -24,25 +24,27 @@ struct Run {
 }
 
 impl Run {
-    fn new(text: String, delivery: Arc<Delivery>) -> Self {
-        Run { micros: text::spoken_micros(&text), text, delivery, flush: false }
+    fn new(text: Piece, delivery: Arc<Delivery>) -> Self {
+        Run { micros: text::spoken_micros(text.spoken()), text, delivery, flush: false }
     }
 
-    fn append(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.micros += text::spoken_micros(text);
+    /// Adds what a scribe writes.
+    fn append(&mut self, write: impl FnOnce(&mut Piece)) {
+        let before = self.text.spoken().len();
+        write(&mut self.text);
+        self.micros += text::spoken_micros(self.text.spoken().get(before..).unwrap_or_default());
     }
 
-    fn prepend(&mut self, text: &str) {
-        self.text.insert_str(0, text);
-        self.micros += text::spoken_micros(text);
+    fn prepend(&mut self, mut text: Piece) {
+        self.micros += text::spoken_micros(text.spoken());
+        text.append(&self.text);
+        self.text = text;
     }
 
-    /// Takes the first `bytes` bytes, which end at a character's end.
-    fn take(&mut self, bytes: usize) -> String {
-        let tail = self.text.split_off(bytes);
-        let head = std::mem::replace(&mut self.text, tail);
-        self.micros -= text::spoken_micros(&head);
+    /// Takes the first `bytes` bytes of what is to be spoken, which end at a character's end.
+    fn take(&mut self, bytes: usize) -> Piece {
+        let head = self.text.take(bytes);
+        self.micros -= text::spoken_micros(head.spoken());
         head
     }
 }
@@ -51,9 +53,9 @@ impl Run {
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     /// Text to speak.
-    Speak(String, Arc<Delivery>),
+    Speak(Piece, Arc<Delivery>),
     /// Text without a sound in it: it belongs to the turn's text, not to the wire.
-    Pass(String),
+    Pass(Piece),
     /// Speak what was given.
     Flush,
     /// Nothing; what follows is to be spoken in another way, so look again.
@@ -115,8 +117,10 @@ pub(super) struct Turn {
     /// Holds its agent back.
     pub(super) agent_gate: Gate,
     runs: VecDeque<Run>,
+    /// Reads the agent's text. What it holds belongs behind the last run.
+    scribe: Scribe,
     /// Text without a sound that came before the first context.
-    passed: String,
+    passed: Piece,
     /// No more text will come.
     closed: bool,
     /// When text came last, or could come again.
@@ -127,7 +131,7 @@ pub(super) struct Turn {
 
 impl Turn {
     /// A turn without text.
-    pub(super) fn new(id: TurnId, rank: u64, interruptible: Interruptible, now: CallTime) -> Self {
+    pub(super) fn new(id: TurnId, rank: u64, interruptible: Interruptible, scribe: Scribe, now: CallTime) -> Self {
         Turn {
             id,
             rank,
@@ -146,7 +150,8 @@ impl Turn {
             text_gate: Gate::default(),
             agent_gate: Gate::default(),
             runs: VecDeque::new(),
-            passed: String::new(),
+            scribe,
+            passed: Piece::default(),
             closed: false,
             last_text: now,
             serial: 0,
@@ -163,34 +168,41 @@ impl Turn {
         self.interruptible = say.interruptible.unwrap_or(self.interruptible);
         self.preemptible = say.preemptible.unwrap_or(self.preemptible);
         let delivery = say.delivery.unwrap_or_else(|| self.delivery());
-        match self.runs.back_mut() {
-            Some(run) if run.delivery == delivery && !run.flush => run.append(&say.text),
-            _ => self.runs.push_back(Run::new(say.text, delivery)),
+        if !self.runs.back().is_some_and(|run| run.delivery == delivery && !run.flush) {
+            self.settle();
+            self.scribe.set_language(delivery.language.as_deref());
+            self.runs.push_back(Run::new(Piece::default(), delivery));
         }
         if let Some(run) = self.runs.back_mut() {
+            run.append(|piece| self.scribe.push(&say.text, piece));
             run.flush |= say.flush;
+        }
+        if say.last || say.flush {
+            self.settle();
         }
         self.closed = say.last;
     }
 
+    /// No text comes that could change the meaning of what came last.
+    fn settle(&mut self) {
+        if let Some(run) = self.runs.back_mut() {
+            run.append(|piece| self.scribe.settle(piece));
+        }
+    }
+
     /// Puts text that was given to a context, but not spoken, back to the head of what waits.
-    fn push_back(&mut self, text: String, delivery: Arc<Delivery>) {
+    fn push_back(&mut self, text: Piece, delivery: Arc<Delivery>) {
         if text.is_empty() {
             return;
         }
         match self.runs.front_mut() {
-            Some(run) if run.delivery == delivery => run.prepend(&text),
+            Some(run) if run.delivery == delivery => run.prepend(text),
             _ => self.runs.push_front(Run::new(text, delivery)),
         }
     }
 
     /// Puts the rest of a context that broke off, and the text of those behind it, back to the head of what waits.
-    pub(super) fn push_back_all(
-        &mut self,
-        rest: String,
-        delivery: Arc<Delivery>,
-        behind: Vec<(String, Arc<Delivery>)>,
-    ) {
+    pub(super) fn push_back_all(&mut self, rest: Piece, delivery: Arc<Delivery>, behind: Vec<(Piece, Arc<Delivery>)>) {
         let passed = std::mem::take(&mut self.passed);
         let last = behind.last().map_or(&delivery, |(_, delivery)| delivery).clone();
         self.push_back(passed, last);
@@ -204,9 +216,9 @@ impl Turn {
     /// It cannot be spoken: replaces all that waits by our own line, spoken by `voice`. Whether that is news.
     pub(super) fn fail(&mut self, line: &str, voice: VoiceIndex, fault: Fault) -> bool {
         self.runs.clear();
-        self.passed.clear();
+        self.passed = Piece::default();
         if self.failed.is_none() && text::is_speakable(line) {
-            self.runs.push_back(Run::new(line.to_owned(), Arc::default()));
+            self.runs.push_back(Run::new(Piece::plain(line), Arc::default()));
         }
         self.voice = voice;
         self.closed = true;
@@ -218,6 +230,7 @@ impl Turn {
 
     /// No more text will come.
     pub(super) fn close(&mut self) {
+        self.settle();
         self.closed = true;
     }
 
@@ -248,7 +261,7 @@ impl Turn {
 
     /// Whether text that could be spoken waits for a context.
     pub(super) fn is_waiting(&self) -> bool {
-        self.runs.iter().any(|run| text::is_speakable(&run.text))
+        self.runs.iter().any(|run| text::is_speakable(run.text.spoken()))
     }
 
     /// How long the text that waits will take to say, roughly.
@@ -267,10 +280,10 @@ impl Turn {
     }
 
     /// Keeps text that is not worth a sound in its place, so that what was heard stays a prefix of what was written.
-    pub(super) fn pass(&mut self, piece: &str) {
+    pub(super) fn pass(&mut self, piece: &Piece) {
         match self.open_context() {
             Some(context) => context.pass_text(piece),
-            None => self.passed.push_str(piece),
+            None => self.passed.append(piece),
         }
     }
 
@@ -302,18 +315,26 @@ impl Turn {
         let is_stuck = self.agent_gate.flow() == Flow::Held && self.waiting() > limits.unheard_low;
         let is_complete = !is_last || self.closed || self.retrying || is_stuck;
         let run = self.runs.front_mut()?;
+        let text = run.text.spoken();
         let rest = if run.flush || is_complete { Rest::Complete } else { Rest::Open };
         let is_gathered = matches!(buffering, Buffering::Vendor { .. });
         let length = match buffering {
             // A vendor refuses a first text without a letter, so it waits for one.
-            Buffering::Vendor { .. } if !with_context && !text::is_speakable(&run.text) && rest == Rest::Open => None,
-            Buffering::Vendor { .. } => text::portion(&run.text),
-            Buffering::Gateway => text::sentence(&run.text, self.serial == 0, rest),
+            Buffering::Vendor { .. } if !with_context && !text::is_speakable(text) && rest == Rest::Open => None,
+            // What is removed has no sound to wait for.
+            _ if text.is_empty() && !run.text.is_empty() => Some(0),
+            Buffering::Vendor { .. } => text::portion(text),
+            Buffering::Gateway => text::sentence(text, self.serial == 0, rest),
         };
         if let Some(length) = length {
-            let piece = run.take(length);
+            let mut piece = run.take(length);
             // In the middle of a context a vendor takes white space and marks verbatim, and needs them.
-            let is_spoken = (is_gathered && with_context) || text::is_speakable(&piece);
+            let is_spoken =
+                (is_gathered && with_context && !piece.spoken().is_empty()) || text::is_speakable(piece.spoken());
+            // A vendor that collects sentences is told of the end; one that does not has only the text to tell it by.
+            if is_spoken && !is_gathered && is_last && self.closed && run.text.is_empty() && self.scribe.closes() {
+                piece.close();
+            }
             return Some(if is_spoken { Step::Speak(piece, run.delivery.clone()) } else { Step::Pass(piece) });
         }
         if !run.text.is_empty() {

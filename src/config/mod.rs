@@ -29,7 +29,8 @@ pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use settings::{
     Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,
-    Player, Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Trust, Twilio,
+    Player, Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule,
+    Trust, Twilio,
 };
 
 use layers::{Layer, Reading};

@@ -24,6 +24,8 @@ pub struct Config {
     pub twilio: Twilio,
     /// Who speaks.
     pub speech: Speech,
+    /// How written text is spoken.
+    pub text: Text,
     /// How audio is paced.
     pub playout: Playout,
     /// What interrupts speech.
@@ -192,6 +194,35 @@ pub enum Buffering {
     Sentences,
     /// Tokens are sent as they come and the vendor waits at most this long, 1 to 5000 ms.
     Managed(Duration),
+}
+
+/// `[text]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// Marks of Markdown, and blocks of code.
+    pub markdown: TextRule,
+    /// Emoji.
+    pub emoji: TextRule,
+    /// Addresses of pages and people.
+    pub urls: TextRule,
+    /// Telephone numbers and codes.
+    pub digits: TextRule,
+    /// Signs that voices misread.
+    pub symbols: TextRule,
+    /// The mark that is missing at the end of a turn.
+    pub closing: TextRule,
+}
+
+/// What becomes of something in an agent's text. Each key has its own word for the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextRule {
+    /// It is left out, or said in other words.
+    #[serde(alias = "strip", alias = "speak", alias = "spell", alias = "add")]
+    Convert,
+    /// It is spoken as it stands.
+    Keep,
 }
 
 /// `[playout]`

@@ -64,6 +64,8 @@ fn speech(line: &Line) -> Option<SpeechEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::event::AgentEvent;
+    use crate::dialect::{Body, Input};
     use crate::tape::Digest;
 
     const CALL: &str = include_str!("../../fixtures/calls/hang-up-mid-turn/tape.jsonl");
@@ -74,6 +76,48 @@ mod tests {
         let at = tape.entries.last().unwrap().at;
         tape.entries.push(Entry { at, what: What::End(End { reason: None, sent, withdrawn: Vec::new() }) });
         tape
+    }
+
+    #[test]
+    fn what_is_spoken_of_written_text_is_what_is_covered() {
+        const TOKENS: [&str; 6] =
+            ["Good **mor", "ning** and", " welcome to ", "the [nor", "thern](https://a.example/b) light", "house"];
+        let mut tape = Tape::read(CALL.as_bytes()).unwrap();
+        tape.entries.retain(|entry| !matches!(entry.what, What::End(_)));
+        let at = tape.entries.iter().position(|entry| said(entry).is_some()).unwrap();
+        let first = tape.entries.remove(at);
+        for (n, token) in TOKENS.iter().enumerate().rev() {
+            let mut entry = first.clone();
+            let What::Input(Input { body: Body::Agent(AgentEvent::Say(say)), .. }) = &mut entry.what else {
+                panic!("no text")
+            };
+            (say.text, say.last) = ((*token).to_owned(), n + 1 == TOKENS.len());
+            tape.entries.insert(at, entry);
+        }
+        let covered = redacted(&tape, Text::Redact, Audio::Keep, [7; 32]).unwrap();
+        let text: String = covered.entries.iter().filter_map(said).collect();
+        let spoken = "Good morning and welcome to the northern lighthouse";
+        assert_eq!(text.len(), spoken.len(), "{text}");
+        assert!(text.split(' ').zip(spoken.split(' ')).all(|(covered, real)| covered.len() == real.len()), "{text}");
+        // The caller hears that one as long as the other, and as much of it.
+        let words = |tape: &Tape| {
+            let mut heard = Vec::new();
+            perform(tape, |_, sent| {
+                heard.extend(sent.iter().filter_map(|line| match &line.sent {
+                    Sent::Agent(AgentReport::Interrupted { heard, .. }) => Some(heard.text.split(' ').count()),
+                    _ => None,
+                }));
+            });
+            heard
+        };
+        assert_eq!(words(&covered), words(&tape));
+    }
+
+    fn said(entry: &Entry) -> Option<&str> {
+        match &entry.what {
+            What::Input(Input { body: Body::Agent(AgentEvent::Say(say)), .. }) => Some(&say.text),
+            _ => None,
+        }
     }
 
     #[test]

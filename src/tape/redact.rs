@@ -1,4 +1,9 @@
 //! Redaction: what is private becomes something made up, and the call that is left behaves exactly as the real one did.
+//!
+//! What an agent wrote is turned into what is spoken before it is covered: a rule that knows a telephone number would not know
+//! a made-up one, and times are told of spoken words. So a redacted tape's agent says what the real one's voice was given, and
+//! its settings turn the rules off. That is as good as the real text, but for two corners: a call that a vendor broke off in the
+//! middle of a number, which is said again from its beginning, and an agent that fell silent for good in the middle of one.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +12,15 @@ use bytes::Bytes;
 use super::pseudonym::{Pseudonyms, Word};
 use super::{Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
-use crate::call::event::{AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, TtsEvent, VoiceIndex};
+use crate::call::event::{
+    AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, Say, TtsEvent, VoiceIndex,
+};
+use crate::call::settings::{self, Buffering};
+use crate::call::{Piece, Scribe};
 use crate::dialect::{Body, Input, Port, Refusal, fault_of_close};
 use crate::ids::{StreamSid, TurnId};
 
-/// Turns whose last word may be in pieces; one that is forgotten begins a new word.
+/// Turns whose text may be in pieces; one that is forgotten begins anew.
 const TURNS_MAX: usize = 64;
 
 /// Covers what is private on one tape.
@@ -22,10 +31,19 @@ pub struct Redactor {
     /// How silence is written towards us: by the carrier, and by each voice.
     inbound: Encoding,
     voices: Vec<Encoding>,
-    /// The words that turns broke off in.
-    words: BTreeMap<TurnId, Word>,
+    /// How written text is turned into spoken text, and for whom.
+    rules: settings::Text,
+    buffering: Buffering,
+    /// Turns that may go on.
+    turns: BTreeMap<TurnId, Script>,
     /// The stream's real name, and its made-up one.
     pub(super) stream: Option<(String, String)>,
+}
+
+/// Where the text of a turn broke off.
+struct Script {
+    scribe: Scribe,
+    word: Word,
 }
 
 impl Redactor {
@@ -38,7 +56,9 @@ impl Redactor {
             audio: header.audio,
             inbound: Encoding::Mulaw,
             voices: header.settings.voices.iter().map(|voice| voice.encoding).collect(),
-            words: BTreeMap::new(),
+            rules: header.settings.text,
+            buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
+            turns: BTreeMap::new(),
             stream: None,
         }
     }
@@ -48,6 +68,7 @@ impl Redactor {
     pub fn header(&self, mut header: Header) -> Header {
         let is_covered = self.text == Text::Redact;
         if is_covered {
+            header.settings.text = settings::Text { closing: self.rules.closing, ..settings::Text::VERBATIM };
             header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
             let lifetime = &mut header.settings.conversation.lifetime;
             lifetime.goodbye = self.pseudonyms.text(&lifetime.goodbye);
@@ -108,10 +129,7 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
-            Body::Agent(AgentEvent::Say(mut say)) if is_covered => {
-                say.text = self.piece(say.turn, &say.text, say.last);
-                Body::Agent(AgentEvent::Say(say))
-            }
+            Body::Agent(AgentEvent::Say(say)) if is_covered => Body::Agent(AgentEvent::Say(self.say(say))),
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
@@ -163,16 +181,27 @@ impl Redactor {
         self.voices.get(voice).copied().unwrap_or(Encoding::PcmS16Le)
     }
 
-    fn piece(&mut self, turn: TurnId, text: &str, is_last: bool) -> String {
-        let mut word = self.words.remove(&turn).unwrap_or_default();
-        let covered = self.pseudonyms.piece(&mut word, text);
-        if !is_last {
-            self.words.insert(turn, word);
+    /// What is spoken of `say`, covered.
+    fn say(&mut self, mut say: Say) -> Say {
+        let fresh = || Script { scribe: Scribe::new(self.rules, self.buffering), word: Word::default() };
+        let mut script = self.turns.remove(&say.turn).unwrap_or_else(fresh);
+        let mut piece = Piece::default();
+        if let Some(delivery) = &say.delivery {
+            script.scribe.settle(&mut piece);
+            script.scribe.set_language(delivery.language.as_deref());
         }
-        if self.words.len() > TURNS_MAX {
-            self.words.pop_first();
+        script.scribe.push(&say.text, &mut piece);
+        if say.last || say.flush {
+            script.scribe.settle(&mut piece);
         }
-        covered
+        say.text = self.pseudonyms.piece(&mut script.word, piece.spoken());
+        if !say.last {
+            self.turns.insert(say.turn, script);
+        }
+        if self.turns.len() > TURNS_MAX {
+            self.turns.pop_first();
+        }
+        say
     }
 
     fn answer(&self, event: TtsEvent, silence: Encoding) -> TtsEvent {

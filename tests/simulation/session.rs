@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use trunkline::audio::{Encoding, vad};
-use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use trunkline::call::settings::{
+    self, Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice,
+};
 use trunkline::dialect::cartesia;
 pub(crate) use trunkline::dialect::{Body, Input, Port, Refusal};
 use trunkline::ids::StreamSid;
@@ -78,6 +80,7 @@ pub(crate) fn header(
             interruptible,
             detector,
             limits: Limits::default(),
+            text: settings::Text::default(),
             seed,
             conversation: Conversation::default(),
         },

@@ -57,7 +57,7 @@ fn a_survivor_that_was_sent_whole_is_sent_again() {
     let mut rig = Rig::start(settings());
     rig.run_to(100);
     rig.say(1, "Hi there you.");
-    rig.say_with(Say { interruptible: Some(Interruptible::None), ..plain(2, "Ok") });
+    rig.say_with(Say { interruptible: Some(Interruptible::None), ..plain(2, "O!") });
     let mut ms = 600;
     while rig.sent_at.iter().filter(|(_, byte)| *byte == 2).count() < 6 {
         ms += 5;
@@ -68,7 +68,7 @@ fn a_survivor_that_was_sent_whole_is_sent_again() {
     assert!(rig.interrupted(1).is_some());
     assert_eq!(rig.heard_ms(2), 0);
     rig.run_to(3_000);
-    assert_eq!((rig.heard_ms(2), rig.over(2).unwrap().1.text.as_str()), (120, "Ok"));
+    assert_eq!((rig.heard_ms(2), rig.over(2).unwrap().1.text.as_str()), (120, "O!"));
 }
 
 #[test]

@@ -10,7 +10,9 @@ use super::voice::{Mood, Speaking};
 use crate::audio::{Encoding, MediaFormat, vad};
 use crate::call::action::{Action, AgentReport, CarrierCommand, Heard, HearingCommand, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Delivery, Event, Say, Start};
-use crate::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice};
+use crate::call::settings::{
+    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
+};
 use crate::call::{Call, event};
 use crate::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
@@ -30,6 +32,7 @@ pub(super) fn settings() -> Settings {
         interruptible: Interruptible::Any,
         detector: vad::Settings::default(),
         limits: Limits::default(),
+        text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
     }

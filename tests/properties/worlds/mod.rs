@@ -13,7 +13,7 @@ use carrier::Carrier;
 use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::action::{Action, AgentReport, CarrierCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start};
-use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings};
+use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text};
 use trunkline::ids::{CallSid, CallTime, StreamSid, TurnId};
 use voice::{Manner, Voice};
 
@@ -71,6 +71,7 @@ pub(crate) fn settings(buffering: Buffering) -> Settings {
         interruptible: Interruptible::Any,
         detector: vad::Settings::default(),
         limits: Limits::default(),
+        text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
     }

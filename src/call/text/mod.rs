@@ -1,4 +1,21 @@
 //! From an agent's tokens to pieces that can be spoken.
+//!
+//! The [`Scribe`] turns written text into what is spoken, and `sentence` and `portion` cut that into pieces; a [`Piece`]
+//! knows the way back.
+
+mod address;
+mod ahead;
+mod digits;
+mod inline;
+mod lines;
+mod markdown;
+mod piece;
+mod scribe;
+#[cfg(test)]
+pub(super) mod written;
+
+pub(crate) use piece::Piece;
+pub(crate) use scribe::Scribe;
 
 /// The first piece of a turn may end at a clause once it has this many characters: the first sound counts most.
 const EARLY_CHARS: usize = 20;
@@ -43,7 +60,7 @@ pub(super) fn sentence(text: &str, is_first: bool, rest: Rest) -> Option<usize> 
     for (at, c) in text.char_indices() {
         chars_held += 1;
         match c {
-            '<' => in_tag = true,
+            '<' if is_tag(text, at) => in_tag = true,
             '>' => in_tag = false,
             _ if in_tag => {}
             '。' | '！' | '？' | '…' => return Some(end_of_marks(text, at)),
@@ -105,7 +122,11 @@ fn ends_sentence(text: &str, at: usize) -> bool {
 fn is_abbreviation(before: &str, after: &str) -> bool {
     let word = before.rsplit(|c: char| c.is_whitespace() || matches!(c, '(' | '"')).next().unwrap_or_default();
     let lower = word.to_lowercase();
-    let is_initial = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
+    let is_single = |word: &str| word.chars().count() == 1;
+    // In a code that is spelled, letters stand alone as well.
+    let is_sign = |word: &str| is_single(word) && word.chars().all(|c| c.is_ascii_digit() || c.is_uppercase());
+    let is_spelled = before.split_whitespace().rev().nth(1).is_some_and(is_sign);
+    let is_initial = is_single(word) && word.chars().all(char::is_uppercase) && !is_spelled;
     let is_list_number = !word.is_empty()
         && word.chars().all(|c| c.is_ascii_digit())
         && before.trim_end_matches(|c: char| c.is_ascii_digit()).trim().is_empty();
@@ -114,6 +135,11 @@ fn is_abbreviation(before: &str, after: &str) -> bool {
         || is_list_number
         || ABBREVIATIONS.contains(&lower.as_str())
         || (is_dotted && after.starts_with(char::is_lowercase))
+}
+
+/// Whether a bracket opens a tag, and is not a sign for "less than".
+fn is_tag(text: &str, at: usize) -> bool {
+    text.get(at + 1..).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/'))
 }
 
 fn is_clause_end(text: &str, at: usize) -> bool {
