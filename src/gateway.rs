@@ -1,6 +1,7 @@
 //! From a configuration to a node: where the settings of all layers are put together.
 
 mod hearing;
+mod relay;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use crate::player::{self, Player};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
 use crate::server::twilio::token::{RandomError, random_bytes};
-use crate::server::{AgentSettings, Node, Settings, Speaker, Tapes, Trust};
+use crate::server::{AfterAppError, AgentSettings, Node, Settings, Speaker, Tapes, Trust};
 use crate::tape;
 use crate::voice::{self, Pool};
 
@@ -50,6 +51,12 @@ pub enum GatewayError {
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
+    /// The app cannot be dialled.
+    #[error("agent.relay")]
+    App(#[source] DiallerError),
+    /// The app cannot be asked what follows its session.
+    #[error("agent.relay.action_url")]
+    AfterApp(#[from] AfterAppError),
     /// Whoever writes down what callers say cannot be dialled.
     #[error("hearing")]
     Hearing(#[source] DiallerError),
@@ -82,7 +89,7 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
         drain: config.server.drain,
         busy_redirect_url: config.server.busy_redirect_url.clone(),
         after_url: config.twilio.after_url.clone(),
-        after_app: None,
+        after_app: relay::after(config)?,
         rest: rest(&config.twilio)?,
         from: config.twilio.from.clone(),
         parameters: config.twilio.parameters.clone(),
@@ -90,7 +97,7 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
         speakers,
         player: player(&config.player)?,
         hearing,
-        agent: agent(config),
+        agent: agent(config)?,
         show_text: config.log.show_text,
         tapes: tapes(&config.tape, &meter)?,
         meter,
@@ -207,6 +214,7 @@ fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), Gateway
 }
 
 fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {
+    let (barge_in, relay) = (&config.barge_in, relay::chosen(config));
     CallSettings {
         voices,
         fallback_line: config.speech.fallback_line.clone(),
@@ -219,22 +227,23 @@ fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) 
             prebuffer: config.playout.prebuffer,
             frames_per_write: config.playout.frames_per_write,
         },
-        interruptible: match config.barge_in.policy {
-            BargeInPolicy::Any => Interruptible::Any,
-            BargeInPolicy::Speech => Interruptible::Speech,
-            BargeInPolicy::Dtmf => Interruptible::Dtmf,
-            BargeInPolicy::None => Interruptible::None,
-        },
+        interruptible: interruptible(config),
         detector: vad::Settings {
-            min_speech_ms: millis(config.barge_in.min_speech),
-            threshold: narrow(config.barge_in.threshold),
-            silence_ms: millis(config.barge_in.silence),
+            min_speech_ms: millis(
+                relay.map_or(barge_in.min_speech, |relay| barge_in.min_speech.max(relay.interrupt_sensitivity.least())),
+            ),
+            threshold: narrow(barge_in.threshold),
+            silence_ms: millis(relay.and_then(|relay| relay.speech_timeout).unwrap_or(barge_in.silence)),
             pause_ms: hearing::pause_ms(config, hearing.as_ref()),
         },
         limits: Limits { tries: LIMITS_TRIES, clip: config.player.fetch + CLIP_MARGIN, ..Limits::default() },
         text: text(config),
         seed: 0,
-        conversation: Conversation { hearing, lifetime: lifetime(&config.call), ..Conversation::default() },
+        conversation: Conversation {
+            hearing,
+            lifetime: lifetime(&config.call),
+            ..relay.map_or_else(Conversation::default, |relay| relay::conversation(config, relay))
+        },
     }
 }
 
@@ -263,16 +272,28 @@ fn text(config: &Config) -> Text {
     }
 }
 
-fn agent(config: &Config) -> AgentSettings {
+/// What interrupts speech unless it says otherwise.
+fn interruptible(config: &Config) -> Interruptible {
+    match (relay::chosen(config).and_then(|relay| relay.interruptible), config.barge_in.policy) {
+        (Some(word), _) => relay::interruption(word),
+        (None, BargeInPolicy::Any) => Interruptible::Any,
+        (None, BargeInPolicy::Speech) => Interruptible::Speech,
+        (None, BargeInPolicy::Dtmf) => Interruptible::Dtmf,
+        (None, BargeInPolicy::None) => Interruptible::None,
+    }
+}
+
+fn agent(config: &Config) -> Result<AgentSettings, GatewayError> {
     let script = &config.agent.script;
-    match config.agent.kind {
+    Ok(match config.agent.kind {
+        AgentKind::Relay => AgentSettings::Relay(Box::new(relay::app(config)?)),
         AgentKind::Api => AgentSettings::Api,
         AgentKind::Script => AgentSettings::Script(Script {
             greeting: script.greeting.clone(),
             lines: script.lines.clone(),
             digits: script.digits.iter().filter_map(|(key, line)| Some((key.chars().next()?, line.clone()))).collect(),
         }),
-    }
+    })
 }
 
 fn millis(span: Duration) -> u32 {

@@ -29,7 +29,7 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,20 +120,29 @@ struct Line {
 #[derive(Debug, Default)]
 struct Over {
     turns: BTreeSet<TurnId>,
-    /// Every turn up to this one is over, unless it is live. Agents count their turns upwards.
-    floor: Option<TurnId>,
+    /// By count: every turn up to this one is over, unless it is live. Agents count their turns upwards, and two that speak
+    /// in one call begin their counts far apart.
+    floors: BTreeMap<u32, TurnId>,
+}
+
+/// Which count a turn belongs to.
+const fn count_of(turn: TurnId) -> u32 {
+    turn.0 >> 30
 }
 
 impl Over {
     fn insert(&mut self, turn: TurnId) {
         self.turns.insert(turn);
-        if self.turns.len() > OVER_MAX {
-            self.floor = self.turns.pop_first().max(self.floor);
+        if self.turns.len() > OVER_MAX
+            && let Some(forgotten) = self.turns.pop_first()
+        {
+            let floor = self.floors.entry(count_of(forgotten)).or_insert(forgotten);
+            *floor = forgotten.max(*floor);
         }
     }
 
     fn contains(&self, turn: TurnId) -> bool {
-        self.turns.contains(&turn) || self.floor.is_some_and(|floor| turn <= floor)
+        self.turns.contains(&turn) || self.floors.get(&count_of(turn)).is_some_and(|floor| turn <= *floor)
     }
 }
 

@@ -69,6 +69,9 @@ pub struct Hearing {
     pub eager: bool,
     /// Report what is known of an utterance before it is over.
     pub partials: bool,
+    /// The caller's language when a call begins; `None`: the vendor's setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     /// A link is replaced before it is so old; `None`: never.
     pub session: Option<Duration>,
     /// Longest wait for the last words after the end of the caller's speech.

@@ -67,6 +67,17 @@ mod tests {
     }
 
     #[test]
+    fn hearing_is_shown_like_speech() {
+        let (_, out, err) =
+            checked("[hearing]\nprovider = \"cartesia\"\n[hearing.cartesia]\nkeyterms = [\"a\", \"b\"]\n");
+        assert_eq!(err, "");
+        assert!(out.contains("hearing.provider = cartesia  (settings.toml line 2)\n"), "{out}");
+        assert!(out.contains("hearing.cartesia.keyterms = 2 texts  (settings.toml line 4)\n"), "{out}");
+        let key = "hearing.cartesia.api_key = [redacted]  (environment variable CARTESIA_API_KEY)\n";
+        assert!(out.contains(key) && !out.contains("hunter2"), "{out}");
+    }
+
+    #[test]
     fn every_mistake_is_one_line_and_the_exit_code_says_so() {
         let (code, out, err) = checked("[playout]\nlead_ms = 1\nlaed_ms = 2\n");
         assert_eq!((code, out.as_str()), (format!("{:?}", ExitCode::from(USAGE)), ""));

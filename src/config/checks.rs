@@ -9,6 +9,7 @@ use config::Value;
 use super::keys;
 use super::problem::{Fault, Problem};
 use super::read;
+use super::relay;
 use super::settings::{Config, Provider, SpeechEncoding, Trust};
 use super::value_at;
 use crate::server::twilio::public_url::Transport;
@@ -24,12 +25,12 @@ pub(super) struct Given<'a> {
 
 impl Given<'_> {
     /// The source that set `key`.
-    fn source(&self, key: &str) -> String {
+    pub(super) fn source(&self, key: &str) -> String {
         value_at(self.values, key).and_then(Value::origin).unwrap_or("configuration").to_owned()
     }
 
     /// A key that is given wrongly is not missing.
-    fn is_faulty(&self, key: &str) -> bool {
+    pub(super) fn is_faulty(&self, key: &str) -> bool {
         self.faulty.contains(key)
     }
 }
@@ -68,6 +69,7 @@ pub(super) fn problems(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     }
     problems.extend(account(config, given));
     problems.extend(speech(config, given));
+    problems.extend(relay::problem(config, given));
     problems.extend(hearing::problems(config, given));
     problems
 }
@@ -197,5 +199,6 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     for (key, fault, fix) in hearing::warnings(config) {
         warn(&key, fault, fix);
     }
+    warnings.extend(relay::warnings(config, given));
     warnings
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::secret::Secret;
-use super::settings::millis;
+use super::settings::{maybe_seconds, millis};
 
 /// `[hearing]`
 #[derive(Clone, Debug, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Hearing {
     #[serde(rename = "last_words_ms", deserialize_with = "millis")]
     pub last_words: Duration,
     /// Age before which a session is replaced, 30 s to a day; absent: the provider's.
-    #[serde(rename = "session_s", default, deserialize_with = "some_seconds")]
+    #[serde(rename = "session_s", default, deserialize_with = "maybe_seconds")]
     pub session: Option<Duration>,
     /// Settings of Cartesia's Ink.
     pub cartesia: CartesiaHearing,
@@ -102,7 +102,7 @@ pub struct CartesiaHearing {
     /// Probability below which a turn is over, 0.05 to 0.5.
     pub end_threshold: Option<f64>,
     /// Silence that ends a turn, 640 ms to 11.2 s.
-    #[serde(rename = "end_timeout_ms", default, deserialize_with = "some_millis")]
+    #[serde(rename = "end_timeout_ms", default, deserialize_with = "maybe_millis")]
     pub end_timeout: Option<Duration>,
     /// Audio in one message, 20 ms to 1 s.
     #[serde(rename = "piece_ms", deserialize_with = "millis")]
@@ -181,7 +181,7 @@ pub struct FluxHearing {
     /// Confidence that makes an end probable, 0.3 to 0.9.
     pub eager_end_threshold: Option<f64>,
     /// Silence that ends a turn, 0.5 to 60 s.
-    #[serde(rename = "end_timeout_ms", default, deserialize_with = "some_millis")]
+    #[serde(rename = "end_timeout_ms", default, deserialize_with = "maybe_millis")]
     pub end_timeout: Option<Duration>,
     /// Audio in one message, 20 ms to 1 s.
     #[serde(rename = "piece_ms", deserialize_with = "millis")]
@@ -215,10 +215,6 @@ pub struct GradiumHearing {
     pub ca_file: Option<PathBuf>,
 }
 
-fn some_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+fn maybe_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     Option::<u64>::deserialize(deserializer).map(|ms| ms.map(Duration::from_millis))
-}
-
-fn some_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    Option::<u64>::deserialize(deserializer).map(|s| s.map(Duration::from_secs))
 }

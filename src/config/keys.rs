@@ -1,6 +1,7 @@
 //! The one table of keys: it drives reading, checking, suggesting, defaults and documentation.
 
 mod hearing;
+mod relay;
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub enum Kind {
     Flag,
     /// One of a few words.
     Choice(&'static [&'static str]),
+    /// Any of a few words, separated by spaces.
+    Words(&'static [&'static str]),
     /// IP address and port.
     Address,
     /// An `https` or `http` URL without a query.
@@ -70,6 +73,10 @@ pub enum Entries {
     Digits,
     /// Ids and secrets.
     Secrets,
+    /// Language codes and voices.
+    Languages,
+    /// Attributes of ConversationRelay that have no effect, by their names there.
+    Ignored,
 }
 
 /// Longest delay of managed buffering, in milliseconds; the vendor's own limit.
@@ -94,7 +101,14 @@ const GREETING: &str = "Hello, and thank you for calling. This is Trunkline, a g
 const LINES: &str = r#"["I heard you, so I stopped. Say something more, or press a key on your telephone.", "Still here, and still listening. Cut me off in the middle of this sentence if you like, since that is what I am made for.", "That is all I know by heart. Connect an agent of your own, and it will have more to say."]"#;
 
 /// Every key there is, in the order of the documentation.
-pub const KEYS: &[Key] = &joined::<{ LINE.len() + hearing::KEYS.len() + REST.len() }>(&[LINE, hearing::KEYS, REST]);
+pub const KEYS: &[Key] =
+    &joined::<{ LINE.len() + hearing::KEYS.len() + AGENTS.len() + relay::KEYS.len() + KEPT.len() }>(&[
+        LINE,
+        hearing::KEYS,
+        AGENTS,
+        relay::KEYS,
+        KEPT,
+    ]);
 
 /// Tables one behind the other.
 #[expect(clippy::indexing_slicing, reason = "an iterator cannot be used here; a wrong index fails the compilation")]
@@ -322,9 +336,9 @@ const LINE: &[Key] = &[
     ),
 ];
 
-/// The agent and what is kept.
-const REST: &[Key] = &[
-    key("agent.kind", Kind::Choice(&["script", "api"]), Some("script"), "who decides what is said"),
+/// The agents of this process.
+const AGENTS: &[Key] = &[
+    key("agent.kind", Kind::Choice(&["script", "api", "relay"]), Some("script"), "who decides what is said"),
     key(
         "agent.script.greeting",
         Kind::Text(Blank::Allowed),
@@ -343,6 +357,10 @@ const REST: &[Key] = &[
         None,
         "lines said when a key is pressed (\"1\" = \"...\")",
     ),
+];
+
+/// What is played, and what is kept.
+const KEPT: &[Key] = &[
     key(
         "player.allow_http",
         Kind::Flag,
@@ -411,8 +429,8 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |candidate: &str| {
         let whole = strsim::normalized_damerau_levenshtein(&path, candidate);
-        // The right name in the wrong section.
-        let moved = strsim::normalized_damerau_levenshtein(&last(&path), &last(candidate)) * 0.95;
+        // The right name in the wrong section; of several such sections, the one that looks most like it.
+        let moved = strsim::normalized_damerau_levenshtein(&last(&path), &last(candidate)) * 0.95 + whole * 0.04;
         whole.max(moved)
     };
     let sections = [
@@ -431,6 +449,7 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "call",
         "agent",
         "agent.script",
+        "agent.relay",
         "player",
         "tape",
         "log",

@@ -10,6 +10,7 @@ mod keys;
 mod layers;
 mod problem;
 mod read;
+mod relay;
 mod secret;
 mod settings;
 
@@ -26,6 +27,7 @@ pub use hearing::{
 };
 pub use keys::{Blank, Entries, KEYS, Key, Kind};
 pub use problem::{Problem, Problems};
+pub use relay::{Interruption, Relay, Sensitivity};
 pub use secret::Secret;
 pub use settings::{
     Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,

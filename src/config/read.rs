@@ -8,6 +8,7 @@ use toml::de::DeValue;
 
 use super::keys::{Blank, Entries, Kind, MANAGED_MS_MAX};
 use super::problem::Fault;
+use super::relay;
 use crate::server::facts;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
@@ -46,6 +47,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
         | Kind::HttpUrl
         | Kind::WebSocketUrl
         | Kind::Caller
+        | Kind::Words(_)
         | Kind::Buffering => check_text(kind, text),
     }
 }
@@ -100,6 +102,11 @@ pub(super) fn entry(entries: Entries, name: &str, text: &str) -> Result<ValueKin
             Err(Fault::new(fault, "shorten it"))
         }
         Entries::Parameters => Ok(text.into()),
+        Entries::Languages if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
+            Err(Fault::new("is not a language code", "name it by a code such as \"sv-SE\""))
+        }
+        Entries::Languages => check_text(Kind::Text(Blank::Refused), text),
+        Entries::Ignored => relay::ignored(name).map(|()| text.into()),
     }
 }
 
@@ -139,6 +146,11 @@ fn check_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
             let near = words.iter().find(|word| strsim::normalized_damerau_levenshtein(word, text) >= 0.6);
             let fix = near.map_or_else(|| kind.fix(), |word| format!("{} (did you mean {word:?}?)", kind.fix()));
             return Err(Fault::new(format!("is {text:?}"), fix));
+        }
+        Kind::Words(words) => {
+            if let Some(word) = text.split_whitespace().find(|word| !words.contains(word)) {
+                return Err(Fault::new(format!("holds {word:?}"), kind.fix()));
+            }
         }
         Kind::Address => drop(text.parse::<SocketAddr>().map_err(|_| wrong())?),
         // The URL itself is not repeated: what makes it wrong may be a password in it.
@@ -216,6 +228,7 @@ impl Kind {
             Kind::Number(min, max) => format!("number, {min:?} to {max:?}"),
             Kind::Flag => "`true`, `false`".to_owned(),
             Kind::Choice(choices) => words(choices),
+            Kind::Words(choices) => format!("any of {}", words(choices)),
             Kind::Address => "IP address and port".to_owned(),
             Kind::PublicUrl => "`https` URL without query".to_owned(),
             Kind::HttpUrl => "`https` URL".to_owned(),
@@ -223,7 +236,9 @@ impl Kind {
             Kind::Caller => "number, SIP address or client".to_owned(),
             Kind::Texts => "list of texts".to_owned(),
             Kind::Table(Entries::Secrets) => "table of secrets".to_owned(),
-            Kind::Table(Entries::Parameters | Entries::Digits) => "table of texts".to_owned(),
+            Kind::Table(Entries::Parameters | Entries::Digits | Entries::Languages | Entries::Ignored) => {
+                "table of texts".to_owned()
+            }
             Kind::Buffering => format!("`sentences`, or `{{ managed_ms = 1..{MANAGED_MS_MAX} }}`"),
         }
     }
@@ -242,6 +257,7 @@ impl Kind {
                     choices.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
                 )
             }
+            Kind::Words(choices) => format!("write any of {}, separated by spaces", choices.join(", ")),
             Kind::Address => "write an IP address and a port, such as \"127.0.0.1:8080\"".to_owned(),
             Kind::PublicUrl => "write something like \"https://gw.example.com\"".to_owned(),
             Kind::HttpUrl => "write something like \"https://example.com/path\"".to_owned(),

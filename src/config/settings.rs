@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::hearing::Hearing;
+use super::relay::Relay;
 use super::secret::Secret;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
@@ -293,6 +294,8 @@ pub struct Agent {
     pub kind: AgentKind,
     /// What the scripted one says.
     pub script: Script,
+    /// The app, and how it is spoken to.
+    pub relay: Relay,
 }
 
 /// Who decides what is said.
@@ -303,6 +306,8 @@ pub enum AgentKind {
     Script,
     /// The HTTP API, and nothing else.
     Api,
+    /// An app that speaks ConversationRelay: `[agent.relay]`.
+    Relay,
 }
 
 /// `[agent.script]`
@@ -444,7 +449,7 @@ pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durat
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
-fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
 }
 

@@ -59,6 +59,7 @@ fn sample(key: &Key) -> String {
         Kind::Number(_, max) => max.to_string(),
         Kind::Flag => "true".to_owned(),
         Kind::Choice(words) => words[0].to_owned(),
+        Kind::Words(words) => words.join(" "),
         Kind::Address => "[::1]:80".to_owned(),
         Kind::PublicUrl | Kind::HttpUrl => "https://gw.example.com/x".to_owned(),
         Kind::Caller => "+15550100001".to_owned(),
@@ -74,7 +75,11 @@ fn every_key_can_be_set_by_its_variable_and_reaches_the_typed_configuration() {
     let pairs: Vec<(String, String)> = KEYS
         .iter()
         .map(|key| {
-            let entry = if matches!(key.kind, Kind::Table(_)) { "__1" } else { "" };
+            let entry = match key.kind {
+                Kind::Table(Entries::Ignored) => "__hints",
+                Kind::Table(_) => "__1",
+                _ => "",
+            };
             (format!("{}{entry}", key.variable()), sample(key))
         })
         .collect();

@@ -6,6 +6,7 @@ pub mod cartesia;
 pub mod hearing;
 mod input;
 mod peers;
+pub mod relay;
 pub mod twilio;
 
 pub use input::{Body, Input, Port, Refusal};
@@ -15,6 +16,7 @@ use bytes::Bytes;
 
 use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
+use crate::ids::CallTime;
 
 /// A message as it came from a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +94,8 @@ pub trait AgentDialect: Send {
     fn decode(&mut self, message: Message<'_>) -> AgentEvent;
     /// What the call is given when the link is made.
     fn connected(&mut self) -> AgentEvent;
-    /// How to tell a report: any number of messages.
-    fn encode(&mut self, report: &AgentReport, send: &mut dyn FnMut(Outgoing));
+    /// How to tell a report of a moment: any number of messages.
+    fn encode(&mut self, at: CallTime, report: &AgentReport, send: &mut dyn FnMut(Outgoing));
 }
 
 /// What it means that a handshake was answered with an HTTP status.

@@ -11,6 +11,7 @@ use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, TtsComman
 use crate::call::event::{
     AgentEvent, CarrierEvent, Event, Fault, FaultKind, HearingEvent, LinkNumber, TtsEvent, VoiceIndex,
 };
+use crate::ids::CallTime;
 
 /// Links to one vendor at a time: one that takes audio, and one that is still being listened to.
 const HEARING_LINKS_MAX: usize = 4;
@@ -101,10 +102,10 @@ impl Peers {
         self.agent.as_ref().map(|agent| agent.handshake())
     }
 
-    /// How to tell the agent, if it is outside this process.
-    pub fn agent_messages(&mut self, report: &AgentReport, send: &mut dyn FnMut(Outgoing)) {
+    /// How to tell the agent what happened at a moment, if it is outside this process.
+    pub fn agent_messages(&mut self, at: CallTime, report: &AgentReport, send: &mut dyn FnMut(Outgoing)) {
         if let Some(agent) = &mut self.agent {
-            agent.encode(report, send);
+            agent.encode(at, report, send);
         }
     }
 

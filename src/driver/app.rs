@@ -9,6 +9,7 @@ use super::dial::Dialler;
 use super::link::Live;
 use crate::call::action::AgentReport;
 use crate::dialect::{AgentDialect, Body, Input, Peers, Port};
+use crate::ids::CallTime;
 
 /// Messages that may wait for the socket. Reports come with words and turns, not with frames.
 const OUTBOX_MESSAGES: usize = 256;
@@ -46,11 +47,11 @@ impl App {
         App { live }
     }
 
-    /// Tells the agent. What comes back at once is the answer to it.
-    pub(super) fn tell(&mut self, report: &AgentReport, peers: &mut Peers) -> Option<Input> {
+    /// Tells the agent what happened at a moment. What comes back at once is the answer to it.
+    pub(super) fn tell(&mut self, at: CallTime, report: &AgentReport, peers: &mut Peers) -> Option<Input> {
         let live = self.live.as_ref()?;
         let mut is_taken = true;
-        peers.agent_messages(report, &mut |message| is_taken &= live.send(message));
+        peers.agent_messages(at, report, &mut |message| is_taken &= live.send(message));
         (!is_taken).then_some(Input { port: Port::App, body: Body::Stuck })
     }
 

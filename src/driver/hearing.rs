@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use super::dial::Dialler;
 use super::link::Live;
+use super::meter::Meter;
 use crate::call::action::HearingCommand;
 use crate::call::event::{HearingEvent, LinkNumber};
 use crate::dialect::{Body, Input, Peers, Port, SttDialect};
@@ -33,14 +34,21 @@ impl std::fmt::Debug for HearingLink {
 pub(super) struct Hearing {
     dialler: Option<Arc<Dialler>>,
     live: Vec<(LinkNumber, Live)>,
+    /// One was lost and not replaced yet.
+    is_lost: bool,
     inbox: mpsc::Sender<Input>,
+    meter: Arc<Meter>,
 }
 
 impl Hearing {
     /// No link yet, and the language that will be spoken.
-    pub(super) fn new(link: Option<HearingLink>, inbox: mpsc::Sender<Input>) -> (Self, Option<Box<dyn SttDialect>>) {
+    pub(super) fn new(
+        link: Option<HearingLink>,
+        inbox: mpsc::Sender<Input>,
+        meter: Arc<Meter>,
+    ) -> (Self, Option<Box<dyn SttDialect>>) {
         let (dialler, dialect) = link.map(|link| (link.dialler, link.dialect)).unzip();
-        (Hearing { dialler, live: Vec::new(), inbox }, dialect)
+        (Hearing { dialler, live: Vec::new(), is_lost: false, inbox, meter }, dialect)
     }
 
     /// Carries out a command. What comes back at once is the answer to it.
@@ -56,6 +64,9 @@ impl Hearing {
             HearingCommand::Dial { language, .. } => {
                 let handshake = peers.dial_hearing(link, language.as_deref())?;
                 let dialler = self.dialler.clone()?;
+                if std::mem::take(&mut self.is_lost) {
+                    self.meter.hearing_again();
+                }
                 self.live
                     .push((link, Live::open(handshake, dialler, port, self.inbox.clone(), OUTBOX_MESSAGES, tasks)));
             }
@@ -84,6 +95,7 @@ impl Hearing {
         match event {
             HearingEvent::Down(fault) => {
                 tracing::warn!(link, reason = fault.reason, kind = ?fault.kind, "a link for hearing is down");
+                self.is_lost = true;
                 self.live.retain(|(number, _)| *number != link);
             }
             HearingEvent::Failed(fault) => {

@@ -48,6 +48,8 @@ pub struct CallOver;
 #[derive(Clone, Debug)]
 pub struct CallPort {
     sender: mpsc::Sender<Input>,
+    /// Turns up to this one are numbered by somebody else.
+    below: TurnId,
     turns: Arc<AtomicU32>,
     /// How many inputs of agents have gone into the inbox, in its order.
     sent: Arc<Mutex<u64>>,
@@ -62,7 +64,7 @@ impl CallPort {
 
     /// Whether `turn` was given out.
     pub fn knows(&self, turn: TurnId) -> bool {
-        turn.0 >= 1 && turn.0 <= self.turns.load(Ordering::Relaxed)
+        turn > self.below && turn.0 <= self.turns.load(Ordering::Relaxed)
     }
 
     /// Gives the call an event. Waits while the inbox is full. Cancel-safe: the event is sent whole or not at all.
@@ -109,9 +111,15 @@ impl CallPort {
 
 /// A call's inbox, and an agent's way into it.
 pub fn inbox() -> (CallPort, Inbox) {
+    inbox_above(TurnId(0))
+}
+
+/// The same for a call whose agent numbers turns up to `below` itself: the way gives out the numbers above.
+pub fn inbox_above(below: TurnId) -> (CallPort, Inbox) {
     let (sender, receiver) = mpsc::channel(INBOX_INPUTS);
     let (dealt, handled) = watch::channel(0);
-    let port = CallPort { sender: sender.clone(), turns: Arc::default(), sent: Arc::default(), handled };
+    let turns = Arc::new(AtomicU32::new(below.0));
+    let port = CallPort { sender: sender.clone(), below, turns, sent: Arc::default(), handled };
     (port, Inbox { sender, receiver, handled: dealt, is_agents: false })
 }
 
@@ -139,6 +147,14 @@ mod tests {
         };
         let (told_after, ()) = tokio::join!(told, call);
         assert_eq!(told_after, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn turns_of_two_counts_do_not_meet() {
+        let (port, _inbox) = inbox_above(TurnId(100));
+        assert!(!port.knows(TurnId(1)) && !port.knows(TurnId(100)) && !port.knows(TurnId(101)));
+        assert_eq!(port.next_turn(), TurnId(101));
+        assert!(port.knows(TurnId(101)) && !port.knows(TurnId(100)));
     }
 
     #[tokio::test]

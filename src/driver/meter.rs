@@ -49,6 +49,9 @@ pub struct Meter {
     reconnects: Counter,
     retries: Counter,
     failures: Counter,
+    hearing_reconnects: Counter,
+    hearing_failures: Counter,
+    transcript: Histogram,
     clips: Family<Label, Counter>,
     panics: Counter,
     tape_lines_lost: Counter,
@@ -92,6 +95,9 @@ impl Default for Meter {
             reconnects: Counter::default(),
             retries: Counter::default(),
             failures: Counter::default(),
+            hearing_reconnects: Counter::default(),
+            hearing_failures: Counter::default(),
+            transcript: seconds(&[0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]),
             clips: Family::default(),
             panics: Counter::default(),
             tape_lines_lost: Counter::default(),
@@ -122,6 +128,11 @@ impl Meter {
         to.register("tts_reconnects", "Links to a voice that were made again", self.reconnects.clone());
         to.register("tts_retries", "Contexts that were begun again after a fault", self.retries.clone());
         to.register("speech_failures", "Turns that could not be spoken", self.failures.clone());
+        let again = "Links for hearing that were made again after they had been lost";
+        to.register("hearing_reconnects", again, self.hearing_reconnects.clone());
+        to.register("hearing_failures", "Times that hearing was given up", self.hearing_failures.clone());
+        let transcript = "From the end of a caller's speech to its transcript";
+        to.register("hearing_transcript_seconds", transcript, self.transcript.clone());
         to.register("clips", "Recordings that were to be played, by what became of them", self.clips.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
         to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
@@ -207,9 +218,17 @@ impl Meter {
         self.held.observe(held.as_secs_f64());
     }
 
+    pub(super) fn hearing_again(&self) {
+        self.hearing_reconnects.inc();
+    }
+
     pub(super) fn observe(&self, report: &AgentReport) {
         if let AgentReport::FirstAudio { first_byte, .. } = report {
             self.first_byte.observe(first_byte.as_secs_f64());
+        } else if let AgentReport::Answered { wait, .. } = report {
+            self.transcript.observe(wait.hearing.as_secs_f64());
+        } else if let AgentReport::HearingFailed { .. } = report {
+            self.hearing_failures.inc();
         }
     }
 
@@ -260,6 +279,22 @@ mod tests {
         let text = meter.render();
         let line = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
         line.trim().to_owned()
+    }
+
+    #[test]
+    fn what_is_told_of_hearing_is_counted() {
+        use crate::call::action::Wait;
+        use crate::call::event::{Fault, FaultKind};
+        use crate::ids::TurnId;
+        let meter = Meter::default();
+        let wait = Wait { hearing: Duration::from_millis(250), thinking: Duration::from_secs(9), ..Wait::default() };
+        meter.observe(&AgentReport::Answered { turn: TurnId(1), wait });
+        let fault = Fault { kind: FaultKind::Fatal, reason: "status 401".to_owned() };
+        meter.observe(&AgentReport::HearingFailed { fault });
+        meter.hearing_again();
+        assert_eq!(value(&meter, "trunkline_hearing_transcript_seconds_sum "), "0.25");
+        assert_eq!(value(&meter, "trunkline_hearing_failures_total "), "1");
+        assert_eq!(value(&meter, "trunkline_hearing_reconnects_total "), "1");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
 pub use dial::{Dialler, DiallerError};
 pub use hearing::HearingLink;
-pub use inbox::{CallPort, Inbox, inbox};
+pub use inbox::{CallPort, Inbox, inbox, inbox_above};
 pub use meter::Meter;
 pub use record::{Shelf, Tap};
 pub use tts::VoiceLink;
@@ -101,7 +101,7 @@ where
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
     let (links, voices) = Links::new(setup.voices, (setup.player, setup.meter.clone()), inbox.sender());
-    let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender());
+    let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender(), setup.meter.clone());
     let (app_dialler, app_dialect) = setup.app.map(|app| (app.dialler, app.dialect)).unzip();
     let peers = Peers::new(setup.carrier, voices).with_hearing(hearing_dialect).with_agent(app_dialect);
     let app = App::open(app_dialler, &peers, inbox.sender(), &mut tasks);
@@ -281,7 +281,7 @@ impl Driver {
                 }
                 Action::Agent(report) => {
                     self.meter.observe(&report);
-                    self.own.extend(self.app.tell(&report, &mut self.peers));
+                    self.own.extend(self.app.tell(now, &report, &mut self.peers));
                     if let (Some(tape), AgentReport::CallerSpeech(change)) = (&mut self.tape, &report) {
                         tape.heard(*change);
                     }

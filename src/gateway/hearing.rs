@@ -27,7 +27,7 @@ pub(super) fn pause_ms(config: &Config, hearing: Option<&Hearing>) -> Option<u32
 
 /// What the core and what the node is told of hearing; `None` for both if nobody listens.
 pub(super) fn hearing(config: &Config) -> Result<(Option<Hearing>, Option<Hearer>), GatewayError> {
-    let config = &config.hearing;
+    let (config, relay) = (&config.hearing, super::relay::chosen(config));
     let (settings, ca_file) = match config.provider {
         HearingProvider::None => return Ok((None, None)),
         HearingProvider::Cartesia => ink(&config.cartesia),
@@ -46,7 +46,8 @@ pub(super) fn hearing(config: &Config) -> Result<(Option<Hearing>, Option<Hearer
         joins,
         turn_end,
         eager: !config.eager.is_zero(),
-        partials: config.partials,
+        partials: config.partials || relay.is_some_and(|relay| relay.partial_prompts),
+        language: relay.and_then(config::Relay::hearing_language).map(str::to_owned),
         session: Some(config.session.unwrap_or(session)),
         last_words: config.last_words,
         keep_alive: KEEP_ALIVE,
@@ -130,4 +131,65 @@ fn gradium(config: &config::GradiumHearing) -> (Settings, Option<&Path>) {
         piece: config.piece,
     };
     (Settings::Gradium(Box::new(settings)), config.ca_file.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::MediaFormat;
+    use crate::config::{Input, load};
+
+    fn config(toml: &str) -> Config {
+        let file = Some(("settings.toml".to_owned(), toml.to_owned()));
+        load(&Input { file, ..Input::default() }).unwrap_or_else(|problems| panic!("{problems}")).config
+    }
+
+    fn nature_of(provider: &str, more: &str) -> (Joins, TurnEnd, u64, String) {
+        let toml = format!(
+            "hearing.provider = {provider:?}\nhearing.{provider}.url = \"ws://127.0.0.1:9/x\"\n\
+             hearing.{provider}.api_key = \"k\"\n{more}"
+        );
+        let (hearing, hearer) = hearing(&config(&toml)).unwrap();
+        let (hearing, hearer) = (hearing.unwrap(), hearer.unwrap());
+        assert_eq!(hearing.name, provider);
+        let (handshake, _) = hearer.settings.dialect(MediaFormat::TELEPHONE).unwrap().dial(None);
+        assert!(handshake.headers.iter().any(|(_, value)| value.ends_with('k')), "{:?}", handshake.headers);
+        (hearing.joins, hearing.turn_end, hearing.session.unwrap().as_secs(), handshake.url)
+    }
+
+    #[test]
+    fn every_provider_has_its_nature() {
+        let (joins, end, session, url) = nature_of("cartesia", "hearing.cartesia.end_timeout_ms = 640");
+        assert_eq!((joins, end, session), (Joins::Space, TurnEnd::Vendor, 3_000));
+        assert!(url.ends_with("&turn_end_timeout_ms=640"), "{url}");
+        let (joins, end, ..) = nature_of("cartesia", "hearing.cartesia.endpoint = \"manual\"");
+        assert_eq!((joins, end), (Joins::Verbatim, TurnEnd::Silence));
+        let (joins, end, session, url) = nature_of("deepgram", "hearing.deepgram.endpointing_ms = 500");
+        assert_eq!((joins, end, session), (Joins::Space, TurnEnd::Silence, 3_000));
+        assert!(url.contains("&endpointing=500&"), "{url}");
+        let (joins, end, _, url) = nature_of("deepgram_flux", "hearing.deepgram_flux.end_threshold = 0.9");
+        assert_eq!((joins, end), (Joins::Space, TurnEnd::Vendor));
+        assert!(url.ends_with("&eot_threshold=0.9"), "{url}");
+        let (joins, end, session, _) = nature_of("gradium", "hearing.turn_end = \"vendor\"");
+        assert_eq!((joins, end, session), (Joins::Space, TurnEnd::Vendor, 270));
+        assert_eq!(nature_of("gradium", "hearing.session_s = 60").2, 60);
+    }
+
+    #[test]
+    fn without_a_provider_nobody_listens() {
+        let (hearing, hearer) = hearing(&config("")).unwrap();
+        assert!(hearing.is_none() && hearer.is_none());
+    }
+
+    #[test]
+    fn a_pause_is_told_where_our_own_ears_decide() {
+        let pause = |toml: &str| {
+            let toml = format!("hearing.deepgram.api_key = \"k\"\nhearing.cartesia.api_key = \"k\"\n{toml}");
+            crate::gateway::settings(&config(&toml)).unwrap().call.detector.pause_ms
+        };
+        assert_eq!(pause("hearing.provider = \"deepgram\"\nhearing.eager_ms = 300"), Some(300));
+        assert_eq!(pause("hearing.provider = \"deepgram\""), None);
+        assert_eq!(pause("hearing.provider = \"cartesia\"\nhearing.eager_ms = 300"), None);
+        assert_eq!(pause("hearing.eager_ms = 300"), None);
+    }
 }

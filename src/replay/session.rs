@@ -103,17 +103,17 @@ impl Session {
             self.call.handle(now, event);
         }
         while let Some(action) = self.call.poll_action() {
-            self.carry_out(action, &mut tell);
+            self.carry_out(now, action, &mut tell);
         }
     }
 
-    fn carry_out(&mut self, action: Action, tell: &mut impl FnMut(Sent)) {
+    fn carry_out(&mut self, now: CallTime, action: Action, tell: &mut impl FnMut(Sent)) {
         match action {
             Action::Carrier(command) => tell(self.tell_carrier(&command)),
             Action::Tts(command) => self.tell_voice(command).into_iter().for_each(tell),
             Action::Hearing(command) => self.tell_hearing(&command, tell),
             Action::Agent(report) => {
-                self.peers.agent_messages(&report, &mut |message| match message {
+                self.peers.agent_messages(now, &report, &mut |message| match message {
                     Outgoing::Text(text) => tell(Sent::App(ToApp::Text(text))),
                     Outgoing::Close { code, .. } => tell(Sent::App(ToApp::Close { code })),
                     Outgoing::Binary(_) => {}

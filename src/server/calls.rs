@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::board::{Board, CallEvent, TurnView};
 use super::carrier::{About, Control};
 use super::facts::Facts;
-use super::node::{AgentSettings, Node, lock};
+use super::node::{AgentSettings, Node, lock, unix_time};
+use super::relay::{APP_TURNS_MAX, Course};
 use super::twilio::token::random_bytes;
 use crate::agent::script;
 use crate::call::action::AgentReport;
@@ -19,8 +20,9 @@ use crate::call::event::{AgentEvent, Play, Say, Start};
 use crate::dialect::{CarrierDialect, Input};
 use crate::driver::inbox::CallOver;
 use crate::driver::meter::end_name;
-use crate::driver::{CallPort, CallSetup, Frame, inbox, run_call};
+use crate::driver::{CallPort, CallSetup, Frame, inbox, inbox_above, run_call};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
+use crate::tape;
 
 /// Events that a slow watcher may be behind before it is told that it missed some.
 const EVENTS_BEHIND_MAX: usize = 128;
@@ -204,7 +206,11 @@ pub(super) async fn run<R, W>(
     if start.outbound.is_none() {
         tracing::warn!("the stream only listens (<Start> instead of <Connect>): nothing can be said on it");
     }
-    let (port, inbox) = inbox();
+    let relay = match &node.settings().agent {
+        AgentSettings::Relay(app) => Some(app.as_ref()),
+        AgentSettings::Script(_) | AgentSettings::Api => None,
+    };
+    let (port, inbox) = if relay.is_some() { inbox_above(APP_TURNS_MAX) } else { inbox() };
     let live = node.calls().add(start, port.clone());
     let listed = Listed { calls: node.calls(), live: live.clone() };
     let (reports, hearing) = mpsc::channel(REPORTS_WAITING_MAX);
@@ -214,14 +220,17 @@ pub(super) async fn run<R, W>(
     if hearer.is_none() {
         settings.conversation.hearing = None;
     }
-    let tape = node.tape(&settings, start);
+    let session = relay.map(|app| (app, app.session(&start.call, &live.about, unix_time())));
+    let agent_on_tape = session.as_ref().map(|(_, session)| tape::Agent::Relay(Box::new(session.without_query())));
+    let tape = node.tape(&settings, agent_on_tape, start);
+    let mut course = session.as_ref().map(|(_, session)| Course::new(session));
     let setup = CallSetup {
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
         player: node.settings().player.clone(),
         hearing: hearer,
-        app: None,
+        app: session.map(|(app, session)| app.link(session)),
         meter: node.meter().clone(),
         first,
         tape,
@@ -231,7 +240,12 @@ pub(super) async fn run<R, W>(
     tracing::info!(inbound = ?start.inbound, "the call starts");
     let watched = live.clone();
     let show_text = node.settings().show_text;
+    let (aftermath, call_sid) = (node.aftermath(), &start.call);
     let observer = move |at: CallTime, report: &AgentReport| {
+        // Before the stream is closed: the carrier asks for it right after.
+        if let Some(ended) = course.as_mut().and_then(|course| course.take(at, report)) {
+            aftermath.record(call_sid, ended);
+        }
         watched.take(at, report);
         if show_text {
             tracing::info!(%at, ?report, "the agent is told");
@@ -243,7 +257,7 @@ pub(super) async fn run<R, W>(
     let agent = async {
         match &node.settings().agent {
             AgentSettings::Script(script) => script::run(script.clone(), port, hearing).await,
-            AgentSettings::Api => drop(hearing),
+            AgentSettings::Api | AgentSettings::Relay(_) => drop(hearing),
         }
     };
     let (reason, ()) = tokio::join!(Box::pin(call), agent);

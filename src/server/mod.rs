@@ -16,6 +16,7 @@ mod node;
 mod place;
 mod play;
 mod promises;
+mod relay;
 mod remembered;
 mod say;
 mod steer;
@@ -33,6 +34,7 @@ pub use after::{AfterApp, AfterAppError};
 pub use carrier::{Control, ControlError};
 pub use drain::serve;
 pub use node::{AgentSettings, Hearer, Node, Settings, Speaker, Tapes, Trust};
+pub use relay::RelayApp;
 
 /// Longest body of a request that is not a stream, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;

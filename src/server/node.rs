@@ -14,6 +14,7 @@ use super::after::AfterApp;
 use super::aftermath::Aftermath;
 use super::calls::Calls;
 use super::promises::Promises;
+use super::relay::RelayApp;
 use super::remembered::Remembered;
 use super::twilio::address::Address;
 use super::twilio::order::{self, OrderError, Orders};
@@ -54,12 +55,14 @@ pub enum Trust {
 }
 
 /// Who decides what is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum AgentSettings {
     /// A script.
     Script(Script),
     /// Only what comes through the API.
     Api,
+    /// An app that speaks ConversationRelay.
+    Relay(Box<RelayApp>),
 }
 
 impl AgentSettings {
@@ -68,6 +71,7 @@ impl AgentSettings {
         match self {
             AgentSettings::Script(_) => "script",
             AgentSettings::Api => "api",
+            AgentSettings::Relay(_) => "relay",
         }
     }
 }
@@ -332,7 +336,7 @@ impl Node {
     }
 
     /// The tape of a call that begins with `start`, if calls are recorded.
-    pub(super) fn tape(&self, settings: &CallSettings, start: &Start) -> Option<Tap> {
+    pub(super) fn tape(&self, settings: &CallSettings, agent: Option<tape::Agent>, start: &Start) -> Option<Tap> {
         let tapes = self.0.settings.tapes.as_ref()?;
         let voice = |speaker: &Speaker| match speaker {
             Speaker::Local(_) => tape::Voice::Local,
@@ -350,6 +354,7 @@ impl Node {
             settings: settings.clone(),
             carrier: tape::Carrier::Twilio,
             voices: self.0.settings.speakers.iter().map(voice).collect(),
+            agent,
             hearing: self.0.settings.hearing.as_ref().filter(|_| settings.conversation.hearing.is_some()).map(hearing),
         };
         // Without randomness there is no key, and without a key nothing private may be written.
@@ -363,9 +368,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Seconds of Unix time: what tokens expire by, on whichever replica they are used.
-#[expect(clippy::disallowed_methods, reason = "token expiry is agreed between replicas, which share wall time only")]
 fn unix_seconds() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    unix_time().as_secs()
+}
+
+/// Unix time.
+#[expect(clippy::disallowed_methods, reason = "replicas, and apps that are told times, share wall time only")]
+pub(super) fn unix_time() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -393,7 +403,7 @@ mod tests {
             parameters: BTreeMap::new(),
         };
         // A tape that does not end keeps its thread waiting, as a disk would.
-        let tape = node.tape(&node.settings().call, &start).unwrap();
+        let tape = node.tape(&node.settings().call, None, &start).unwrap();
         let (ended, has_ended) = mpsc::channel();
         let process = std::thread::spawn(move || {
             let runtime =

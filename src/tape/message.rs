@@ -243,6 +243,7 @@ fn place_of_audio(port: Port, message: &Value) -> Option<&'static str> {
     }
 }
 
-fn is_plain(text: &str) -> bool {
+/// Whether a text may be a word of a protocol.
+pub(super) fn is_plain(text: &str) -> bool {
     text.len() <= PLAIN_BYTES_MAX && !text.contains(char::is_whitespace)
 }

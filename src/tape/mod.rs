@@ -4,6 +4,7 @@
 //! call. It holds what the call took from its inbox, as it came from the wire, so that a replay goes through the same
 //! decoders and makes the same calls. The last entry of a whole tape is [`What::End`], which says what the call sent.
 
+mod app;
 mod digest;
 mod message;
 mod pseudonym;
@@ -25,8 +26,9 @@ use crate::call::action::EndReason;
 use crate::call::event::{Event, SpeechEvent};
 use crate::call::settings::Settings;
 use crate::dialect::cartesia::{self, Cartesia};
+use crate::dialect::relay::{self, Relay};
 use crate::dialect::twilio::Twilio;
-use crate::dialect::{CarrierDialect, Input, Peers, TtsDialect};
+use crate::dialect::{AgentDialect, CarrierDialect, Input, Peers, TtsDialect};
 use crate::ids::{CallTime, StreamSid};
 
 /// The version of the format that this module writes and reads.
@@ -54,6 +56,9 @@ pub struct Header {
     pub carrier: Carrier,
     /// The languages of the voices, in the order of the settings.
     pub voices: Vec<Voice>,
+    /// The language of the agent, if it was outside the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Agent>,
     /// The language of whoever writes down what the caller says, without the key; `None`: nobody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hearing: Option<Hearing>,
@@ -115,6 +120,14 @@ pub enum Voice {
     },
 }
 
+/// The language of an agent outside the process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Agent {
+    /// ConversationRelay, with what shaped the session.
+    Relay(Box<relay::Settings>),
+}
+
 /// One line of a tape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -173,7 +186,12 @@ impl Header {
         };
         // A call whose audio hearing does not take was recorded without it.
         let hearing = self.hearing.as_ref().and_then(|hearing| hearing.dialect(MediaFormat::TELEPHONE).ok());
-        Peers::new(carrier, self.voices.iter().map(dialect).collect()).with_hearing(hearing)
+        let agent = self.agent.as_ref().map(|agent| -> Box<dyn AgentDialect> {
+            match agent {
+                Agent::Relay(settings) => Box::new(Relay::new(settings.as_ref().clone())),
+            }
+        });
+        Peers::new(carrier, self.voices.iter().map(dialect).collect()).with_hearing(hearing).with_agent(agent)
     }
 }
 

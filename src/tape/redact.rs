@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::pseudonym::{Pseudonyms, Word};
-use super::{Audio, Header, Text, Voice, What};
+use super::{Agent, Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
 use crate::call::event::{
     AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, Say, TtsEvent, VoiceIndex,
@@ -76,6 +76,13 @@ impl Redactor {
                 *line = self.pseudonyms.text(line);
             }
         }
+        if let Some(Agent::Relay(settings)) = &mut header.agent {
+            // A key may stand in the query here as well.
+            **settings = match is_covered {
+                true => settings.covered(|text| self.pseudonyms.name(text)),
+                false => settings.without_query(),
+            };
+        }
         for voice in &mut header.voices {
             let Voice::Cartesia { stream, settings } = voice else { continue };
             // A key may stand in the query, and a replay dials nobody.
@@ -114,9 +121,20 @@ impl Redactor {
             Event::Carrier(CarrierEvent::Garbage)
                 | Event::Tts(TtsEvent::Garbage)
                 | Event::Hearing { event: HearingEvent::Garbage, .. }
-        );
+        ) || (port == Port::App && matches!(event, Event::Agent(AgentEvent::Malformed(_))));
         // Nobody knows what nonsense holds, and it has to stay nonsense: with its audio replaced, it might not.
-        let body = if is_garbage { garbage(body) } else { self.body(port, body, is_heard) };
+        let body = match (body, event) {
+            (body, _) if is_garbage => garbage(body),
+            (Body::Text(text), Event::Agent(AgentEvent::Say(say))) if self.text == Text::Redact => {
+                // A word may come in several tokens.
+                let token = self.say(say.clone()).text;
+                Body::Text(self.app_message(&text, Some(token)))
+            }
+            (Body::Text(text), Event::Agent(_)) if self.text == Text::Redact => {
+                Body::Text(self.app_message(&text, None))
+            }
+            (body, _) => self.body(port, body, is_heard),
+        };
         What::Input(Input { port, body })
     }
 

@@ -142,3 +142,227 @@ fn the_header_tells_no_key_and_no_words() {
         assert_eq!(line.contains("secret"), text == Text::Keep, "{line}");
     }
 }
+
+/// A rig whose agent is an app.
+fn app_rig() -> Rig {
+    use crate::dialect::relay::{Settings, Setup};
+    let mut header = Tape::read(CALL.as_bytes()).unwrap().header;
+    (header.text, header.audio) = (Text::Redact, Audio::Keep);
+    header.agent = Some(Agent::Relay(Box::new(Settings {
+        url: "wss://app.example.com/relay?key=hunter2".to_owned(),
+        signature: Some("hunter2".to_owned()),
+        setup: Setup { from: "+15550100001".to_owned(), caller_name: "Jane Doe".to_owned(), ..Setup::default() },
+        started_ms: 1,
+        greeting: "Hello, Jane!".to_owned(),
+        greeting_interruptible: crate::call::settings::Interruptible::Any,
+        interruptible: crate::call::settings::Interruptible::Any,
+        preemptible: false,
+        dtmf: true,
+        partials: false,
+        speaker_events: false,
+        tokens_played: false,
+        voice: None,
+        speech_language: None,
+        hearing_language: None,
+        languages: std::collections::BTreeMap::new(),
+    })));
+    let redactor = Redactor::new(&header, [7; 32]);
+    let header = redactor.header(header);
+    let written = serde_json::to_string(&header).unwrap();
+    for secret in ["hunter2", "Jane", "Doe", "+1555", "Hello"] {
+        assert!(!written.contains(secret), "{written}");
+    }
+    assert_eq!(serde_json::from_str::<Header>(&written).unwrap(), header);
+    Rig { redactor, peers: header.peers() }
+}
+
+#[test]
+fn what_an_app_says_is_covered_and_still_means_the_same() {
+    let mut rig = app_rig();
+    let messages = [
+        json!({"type": "play", "source": "https://cdn.example.com/secret.mp3", "loop": 3, "preemptible": true}),
+        json!({"type": "sendDigits", "digits": "9ww42#"}),
+        json!({"type": "sendDigits", "digits": 4242}),
+        json!({"type": "language", "ttsLanguage": "sv-SE", "transcriptionLanguage": "de-DE"}),
+        json!({"type": "end", "handoffData": "{\"reason\":\"secret\"}", "note": {"type": "secret", "secret": [42]}}),
+    ];
+    for message in messages {
+        let (body, event, again) = rig.cover(Port::App, Body::Text(message.to_string()));
+        let Body::Text(text) = body else { panic!("no text") };
+        for secret in ["secret", "42", "cdn"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        match (event, again) {
+            (Event::Agent(AgentEvent::Play(one)), Event::Agent(AgentEvent::Play(two))) => {
+                assert_eq!(
+                    (one.times, one.interruptible, one.preemptible),
+                    (two.times, two.interruptible, two.preemptible)
+                );
+                match (one.clip, two.clip) {
+                    (Clip::Recording(one), Clip::Recording(two)) => assert_eq!(one.len(), two.len()),
+                    (Clip::Tones(one), Clip::Tones(two)) => {
+                        assert_eq!((one.len(), two.find('w')), (two.len(), one.find('w')))
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            (
+                Event::Agent(AgentEvent::End { handoff: Some(one) }),
+                Event::Agent(AgentEvent::End { handoff: Some(two) }),
+            ) => {
+                assert_eq!(one.len(), two.len());
+            }
+            (one, two) => assert_eq!(one, two),
+        }
+    }
+}
+
+#[test]
+fn tokens_are_covered_as_the_whole_text_would_be() {
+    let mut rig = app_rig();
+    let whole = rig.redactor.pseudonyms.text("Wonderful weather");
+    let mut covered = String::new();
+    for (token, last) in [("Wond", false), ("erful we", false), ("ather", false), ("", true)] {
+        let message = json!({"type": "text", "token": token, "last": last, "lang": "en-US", "note": "Wonderful"});
+        let (body, event, _) = rig.cover(Port::App, Body::Text(message.to_string()));
+        let Body::Text(text) = body else { panic!("no text") };
+        let written: Value = serde_json::from_str(&text).unwrap();
+        assert!(matches!(event, Event::Agent(AgentEvent::Say(_))), "{event:?}");
+        assert_eq!(
+            (&written["type"], &written["last"], &written["lang"]),
+            (&json!("text"), &json!(last), &json!("en-US"))
+        );
+        assert!(!text.contains("Wonderful"), "{text}");
+        covered += written["token"].as_str().unwrap();
+    }
+    assert_eq!(covered, whole);
+}
+
+#[test]
+fn what_makes_no_sense_to_us_makes_none_on_the_tape() {
+    let mut rig = app_rig();
+    for text in ["{\"foo\":\"secret\"}", "secret", "{\"type\":\"text\",\"token\":null}"] {
+        let (body, event, again) = rig.cover(Port::App, Body::Text(text.to_owned()));
+        assert_eq!(body, Body::Text("x".repeat(text.len())));
+        for event in [event, again] {
+            assert!(matches!(event, Event::Agent(AgentEvent::Malformed(_))), "{event:?}");
+        }
+    }
+}
+
+/// The vendors' settings as a tape has them, and what they send when `our little secret` was said.
+fn heard() -> Vec<(Value, Vec<Value>)> {
+    let ink = json!({"cartesia": {"access": {"url": "wss://stt.example/x?api_key=hunter2"}, "endpoint": "turns",
+        "version": "2026-03-01", "model": "ink-2", "language": null, "keyterms": ["our little secret"],
+        "start_threshold": 0.8, "eager_end_threshold": null, "end_threshold": null, "end_timeout": null,
+        "piece": {"secs": 0, "nanos": 20_000_000}}});
+    let flux = json!({"deepgram_flux": {"access": {"url": "wss://stt.example/x?api_key=hunter2"}, "model": "flux-general-en",
+        "language": null, "keyterms": ["our little secret"], "end_threshold": null, "eager_end_threshold": null,
+        "end_timeout": null, "piece": {"secs": 0, "nanos": 80_000_000}}});
+    let nova = json!({"deepgram": {"access": {"url": "wss://stt.example/x?api_key=hunter2"}, "model": "nova-3",
+        "language": null, "keyterms": ["our little secret"], "endpointing": {"secs": 0, "nanos": 300_000_000},
+        "utterance_end": {"secs": 1, "nanos": 0}, "smart_format": true, "piece": {"secs": 0, "nanos": 20_000_000}}});
+    let gradium = json!({"gradium": {"access": {"url": "wss://stt.example/x?api_key=hunter2"}, "model": "default",
+        "language": null, "delay_frames": null, "quiet_threshold": 0.5, "quiet_steps": 1,
+        "piece": {"secs": 0, "nanos": 80_000_000}}});
+    let words =
+        json!([{"word": "secret", "punctuated_word": "Secret.", "start": 0.5, "end": 1.25, "confidence": 0.99}]);
+    let said = "our little secret";
+    vec![
+        (
+            ink,
+            vec![
+                json!({"type": "turn.eager_end", "request_id": "r-1", "transcript": said}),
+                json!({"type": "turn.end", "request_id": "r-1", "transcript": "Our little secret."}),
+                json!({"type": "transcript", "text": said, "is_final": true, "duration": 1.25, "language": "en", "words": words}),
+                json!({"type": "error", "status_code": 500, "error_code": null, "title": said, "message": said}),
+            ],
+        ),
+        (
+            flux,
+            vec![
+                json!({"type": "TurnInfo", "event": "EndOfTurn", "turn_index": 3, "sequence_id": 9, "transcript": said,
+                    "audio_window_start": 0.5, "audio_window_end": 1.5, "end_of_turn_confidence": 0.75, "words": words,
+                    "languages": ["en"]}),
+                json!({"type": "Error", "code": "NET-0001", "description": said}),
+            ],
+        ),
+        (
+            nova,
+            vec![
+                json!({"type": "Results", "is_final": true, "speech_final": true, "from_finalize": true, "start": 0.5,
+                    "duration": 1.5, "channel_index": [0, 1], "channel": {"alternatives": [{"transcript": said,
+                    "confidence": 0.5, "words": words}]}, "metadata": {"request_id": "r-1"}}),
+                json!({"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": 1.5}),
+            ],
+        ),
+        (
+            gradium,
+            vec![
+                json!({"type": "text", "text": "secret", "start_s": 0.56, "stream_id": 0}),
+                json!({"type": "step", "step_idx": 12, "total_duration_s": 1.04, "vad": [{"horizon_s": 3.0, "inactivity_prob": 0.75}]}),
+                json!({"type": "flushed", "flush_id": 1}),
+            ],
+        ),
+    ]
+}
+
+/// What a report means, with `x` for every letter.
+fn shape(event: &Event) -> Event {
+    let Event::Hearing { link, event: HearingEvent::Heard(mut words) } = event.clone() else { return event.clone() };
+    words.text = words.text.chars().map(|c| if c.is_alphabetic() { 'x' } else { c }).collect();
+    Event::Hearing { link, event: HearingEvent::Heard(words) }
+}
+
+#[test]
+fn what_was_heard_is_covered_and_what_it_meant_is_not() {
+    for (settings, messages) in heard() {
+        let mut rig = Rig::new(Text::Redact, Audio::Keep);
+        let hearing: crate::tape::Hearing = serde_json::from_value(settings).unwrap();
+        let header = Header { hearing: Some(hearing), ..Tape::read(CALL.as_bytes()).unwrap().header };
+        // One decodes the call, one the tape: each has a state of its own.
+        let (mut live, mut replay) = (header.peers(), header.peers());
+        live.dial_hearing(1, None).unwrap();
+        replay.dial_hearing(1, None).unwrap();
+        for message in messages {
+            let input = Input { port: Port::Hearing { link: 1 }, body: Body::Text(message.to_string()) };
+            let event = live.decode(&input);
+            assert_ne!(event, Event::Hearing { link: 1, event: HearingEvent::Garbage }, "{message}");
+            let What::Input(covered) = rig.redactor.cover(What::Input(input), &event) else { panic!("no input") };
+            let Body::Text(text) = &covered.body else { panic!("no text") };
+            assert!(!text.to_lowercase().contains("secret") && !text.contains("little"), "{text}");
+            assert_eq!(shape(&replay.decode(&covered)), shape(&event), "{message}");
+            // Numbers, flags and names of events are as they were.
+            let kept: Value = serde_json::from_str(text).unwrap();
+            for field in ["type", "event", "is_final", "vad", "start", "duration", "turn_index", "channel_index"] {
+                assert_eq!(kept[field], message[field], "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_words_are_the_same_made_up_ones() {
+    let rig = Rig::new(Text::Redact, Audio::Keep);
+    let covered = |text: &str| {
+        let message = json!({"type": "turn.update", "transcript": text}).to_string();
+        let covered = rig.redactor.message(Port::Hearing { link: 1 }, message, false, Encoding::Mulaw);
+        serde_json::from_str::<Value>(&covered).unwrap()["transcript"].clone()
+    };
+    let (short, long) = (covered("I would like"), covered("I would like Tuesday"));
+    assert!(long.as_str().unwrap().starts_with(short.as_str().unwrap()), "{short} {long}");
+}
+
+#[test]
+fn the_header_covers_what_is_listened_for() {
+    for (settings, _) in heard() {
+        for text in [Text::Redact, Text::Keep] {
+            let hearing = serde_json::from_value(settings.clone()).unwrap();
+            let header = Header { text, hearing: Some(hearing), ..Tape::read(CALL.as_bytes()).unwrap().header };
+            let line = serde_json::to_string(&Redactor::new(&header, [7; 32]).header(header)).unwrap();
+            assert!(!line.contains("hunter2") && line.contains("\"wss://stt.example/x\""), "{line}");
+            let has_terms = line.contains("\"keyterms\"");
+            assert_eq!(line.contains("little secret"), has_terms && text == Text::Keep, "{line}");
+        }
+    }
+}

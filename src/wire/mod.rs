@@ -5,4 +5,5 @@ pub mod deepgram;
 pub mod flux;
 pub mod gradium;
 pub mod ink;
+pub mod relay;
 pub mod twilio;

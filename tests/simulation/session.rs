@@ -86,6 +86,7 @@ pub(crate) fn header(
         },
         carrier: Carrier::Twilio,
         voices: language.into_iter().chain([tape::Voice::Local]).collect(),
+        agent: None,
         hearing: None,
     }
 }

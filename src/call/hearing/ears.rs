@@ -122,7 +122,7 @@ impl Ears {
             successor_after: CallTime::ZERO,
             count: 0,
             tries: links::Link::new(limits, seed),
-            language: None,
+            language: settings.language.clone(),
             is_stale: false,
             recent: Audio::default(),
             waiting: Audio::default(),

@@ -26,6 +26,7 @@ fn listening(turn_end: TurnEnd) -> Settings {
         turn_end,
         eager: true,
         partials: false,
+        language: None,
         session: None,
         last_words: Duration::from_millis(1_500),
         keep_alive: Duration::from_secs(4),

@@ -155,3 +155,80 @@ pub(super) fn warnings(config: &Config) -> Vec<(String, &'static str, &'static s
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use crate::config::{Input, Loaded, load};
+
+    fn input(toml: &str, variables: &[(&str, &str)]) -> Input {
+        let environment = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+        Input { file: Some(("settings.toml".to_owned(), toml.to_owned())), environment, ..Input::default() }
+    }
+
+    fn bad(toml: &str) -> Vec<String> {
+        load(&input(toml, &[])).expect_err("mistakes").0.iter().map(ToString::to_string).collect()
+    }
+
+    fn good(toml: &str, variables: &[(&str, &str)]) -> Loaded {
+        load(&input(toml, variables)).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn a_vendor_wants_its_key_and_other_servers_none() {
+        for (provider, variable) in [
+            ("cartesia", "CARTESIA_API_KEY"),
+            ("deepgram", "DEEPGRAM_API_KEY"),
+            ("deepgram_flux", "DEEPGRAM_API_KEY"),
+            ("gradium", "GRADIUM_API_KEY"),
+        ] {
+            let toml = format!("[hearing]\nprovider = {provider:?}\n");
+            let line = format!(
+                "configuration: hearing.{provider}.api_key is missing, although hearing.provider is {provider:?} \
+                 (settings.toml line 2); set it, for example by {variable}"
+            );
+            assert_eq!(bad(&toml), [line]);
+            assert_eq!(good(&toml, &[(variable, "k")]).warnings, []);
+            let own = |url: &str| format!("{toml}[hearing.{provider}]\nurl = {url:?}\n");
+            assert_eq!(good(&own("ws://127.0.0.1:9/x"), &[]).warnings, []);
+            let warnings = good(&own("ws://stt.example.com/x"), &[]).warnings;
+            let keys: Vec<&str> = warnings.iter().map(|warning| warning.key.as_str()).collect();
+            assert_eq!(keys, [format!("hearing.{provider}.url")]);
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_told_at_once() {
+        let toml = "[hearing]\nprovider = \"cartesia\"\nturn_end = \"vendor\"\neager_ms = 700\n\
+            [hearing.cartesia]\nendpoint = \"manual\"\nurl = \"wss://stt.example.com/x\"\nend_threshold = 0.4\n\
+            [hearing.deepgram_flux]\neager_end_threshold = 0.8\n";
+        let expected = [
+            "settings.toml line 3: hearing.turn_end is \"vendor\", but hearing.cartesia.endpoint is \"manual\", where the \
+             vendor knows no turns; write \"silence\", or choose the endpoint \"turns\"",
+            "settings.toml line 4: hearing.eager_ms is 700, but speech is over after barge_in.silence_ms, which is 700; \
+             write less, or 0 to prepare nothing",
+            "settings.toml line 8: hearing.cartesia.end_threshold does not fit: start_threshold (0.8) must be above \
+             eager_end_threshold (0.4), and that above end_threshold (0.4); write the three in this order",
+            "settings.toml line 10: hearing.deepgram_flux.eager_end_threshold is 0.8, but the turn is over at \
+             end_threshold, which is 0.7; write less, or leave it out",
+        ];
+        assert_eq!(bad(toml), expected);
+    }
+
+    #[test]
+    fn limits_of_vendors_are_kept() {
+        let terms = |count: usize, term: &str| format!("[hearing.cartesia]\nkeyterms = {:?}\n", vec![term; count]);
+        good(&terms(100, "twelve chars"), &[]);
+        assert_eq!(bad(&terms(101, "x")).len(), 1);
+        assert_eq!(bad(&terms(100, "thirteen char")).len(), 1);
+        let lines = bad("[hearing.cartesia]\nend_threshold = 0.01\n[hearing.gradium]\ndelay_frames = 9\n");
+        assert!(lines[0].ends_with("write a number from 0.05 to 0.5"), "{lines:?}");
+        assert!(lines[1].contains("hearing.gradium.delay_frames is 9; write one of 7, 8, 10"), "{lines:?}");
+        let session = |seconds: u32| {
+            let toml = format!("[hearing]\nprovider = \"gradium\"\nsession_s = {seconds}\n");
+            good(&toml, &[("GRADIUM_API_KEY", "k")]).warnings.len()
+        };
+        assert_eq!((session(299), session(300)), (0, 1));
+    }
+}

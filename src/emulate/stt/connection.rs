@@ -318,13 +318,13 @@ impl Line {
             if let Some(found) = self.ear.take_found() {
                 self.shared.journal.found(self.number, found);
             }
-            self.shared.journal.update(self.number, |record| record.samples = self.ear.now());
             if self.ear.now().is_multiple_of(STEP) {
                 self.step();
                 self.collect();
                 self.cut();
             }
         }
+        self.shared.journal.update(self.number, |record| record.samples = self.ear.now());
     }
 
     fn step(&mut self) {
