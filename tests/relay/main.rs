@@ -13,7 +13,10 @@ mod app;
 #[path = "../server/support/mod.rs"]
 mod support;
 
+mod voice;
+
 mod end;
 mod faults;
+mod hears;
 mod session;
 mod talk;
