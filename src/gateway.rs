@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::agent::llm::settings::{self as llm, Key};
+use crate::agent::llm::{HttpError, Llm};
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
@@ -42,6 +44,9 @@ pub enum GatewayError {
     /// The carrier's API cannot be asked.
     #[error("twilio.api_url")]
     Rest(#[from] RestSetupError),
+    /// The model's server or a tool cannot be asked.
+    #[error("agent.llm")]
+    Llm(#[from] HttpError),
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
@@ -269,12 +274,70 @@ fn agent(config: &Config) -> Result<AgentSettings, GatewayError> {
     Ok(match config.agent.kind {
         AgentKind::Relay => AgentSettings::Relay(Box::new(relay::app(config)?)),
         AgentKind::Api => AgentSettings::Api,
+        AgentKind::Llm => {
+            let can_transfer = rest(&config.twilio)?.is_some();
+            AgentSettings::Llm(Llm::new(llm(&config.agent.llm), can_transfer)?)
+        }
         AgentKind::Script => AgentSettings::Script(Script {
             greeting: script.greeting.clone(),
             lines: script.lines.clone(),
             digits: script.digits.iter().filter_map(|(key, line)| Some((key.chars().next()?, line.clone()))).collect(),
         }),
     })
+}
+
+fn llm(config: &config::Llm) -> llm::Settings {
+    let key = |secret: &config::Secret| Key::new(secret.expose());
+    let tool = |tool: &config::AgentTool| llm::Tool {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        parameters: tool.parameters.clone().into(),
+        url: tool.url.clone(),
+        token: tool.token.as_ref().map(key),
+        timeout: tool.timeout,
+        filler: tool.filler.clone(),
+        filler_after: tool.filler_after,
+    };
+    llm::Settings {
+        url: config.url.clone(),
+        api_key: config.api_key.as_ref().map(key),
+        ca_file: config.ca_file.clone(),
+        model: config.model.clone().unwrap_or_default(),
+        system_prompt: config.system_prompt.clone(),
+        greeting: match (config.greeting_from_model, config.greeting.as_str()) {
+            (true, _) => llm::Greeting::Model,
+            (false, "") => llm::Greeting::Nothing,
+            (false, line) => llm::Greeting::Line(line.to_owned()),
+        },
+        temperature: config.temperature,
+        max_tokens: config.max_tokens,
+        extra: config.extra.clone(),
+        limits: llm::Limits {
+            connect: config.connect,
+            first_token: config.first_token,
+            between_tokens: config.between_tokens,
+            answer: config.answer,
+            failures: config.failures_max,
+            tool_rounds: config.tool_rounds,
+            history_messages: config.history_messages,
+            history_bytes: config.history_bytes,
+            ..llm::Limits::default()
+        },
+        lines: llm::Lines {
+            fallback: config.fallback_line.clone(),
+            cut: config.cut_line.clone(),
+            filler: config.filler.clone(),
+            filler_after: config.filler_after,
+        },
+        interrupted_marker: config.interrupted_marker.clone(),
+        built_in: llm::BuiltIn {
+            end_call: config.end_call,
+            send_digits: config.send_digits,
+            collect_digits: config.collect_digits,
+            transfers: config.transfers.clone(),
+        },
+        tools: config.tools.iter().map(tool).collect(),
+    }
 }
 
 fn millis(span: Duration) -> u32 {

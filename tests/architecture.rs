@@ -49,7 +49,22 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "webpki_roots",
         ],
     ),
-    ("agent", &["ids", "audio", "call", "driver"], &["tokio"]),
+    (
+        "agent",
+        &["ids", "audio", "call", "driver"],
+        // A language model is asked over HTTP and answers with events; tools are asked over HTTP.
+        &[
+            "bytes",
+            "eventsource_stream",
+            "futures_util",
+            "reqwest",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "tracing",
+        ],
+    ),
     (
         "server",
         &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent"],
@@ -114,7 +129,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
             "webpki_roots",
         ],
     ),
-    ("config", &["server"], &["config", "serde", "strsim", "thiserror", "toml"]),
+    // `agent` for the names that tools of the operator's may not have; `serde_json` because their schemas become JSON.
+    ("config", &["agent", "server"], &["config", "serde", "serde_json", "strsim", "thiserror", "toml"]),
     ("telemetry", &["config"], &["tracing_subscriber"]),
     (
         "gateway",

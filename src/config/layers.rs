@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Blank, KEYS, Key, Kind};
 use super::problem::{Fault, Problem};
-use super::read;
+use super::{read, tools};
 
 /// In front of every variable of ours. One underscore would collide with the variables that container platforms make
 /// up for a service of our name.
@@ -266,6 +266,17 @@ impl Walk<'_> {
                     }
                 };
                 self.reading.take(key, source, read);
+            }
+            (Kind::Tools, DeValue::Array(array)) => {
+                let mut tools = tools::Reader::default();
+                for tool in array {
+                    let line = line_of(self.text, tool.span().start);
+                    for (name, fault) in tools.take(tool.get_ref()) {
+                        let path = format!("{}{name}", key.path);
+                        self.reading.reject(key, path, &format!("{} line {line}", self.name), fault);
+                    }
+                }
+                self.reading.take(key, source, Ok(tools.into_value()));
             }
             (kind, value) => self.reading.take(key, source, read::from_toml(kind, value)),
         }

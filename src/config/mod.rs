@@ -8,11 +8,13 @@ mod docs;
 mod hearing;
 mod keys;
 mod layers;
+mod llm;
 mod problem;
 mod read;
 mod relay;
 mod secret;
 mod settings;
+mod tools;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -26,6 +28,7 @@ pub use hearing::{
     CartesiaHearing, DeepgramHearing, FluxHearing, GradiumHearing, Hearing, HearingProvider, InkEndpoint, TurnEnd,
 };
 pub use keys::{Blank, Entries, KEYS, Key, Kind};
+pub use llm::{AgentTool, Llm};
 pub use problem::{Problem, Problems};
 pub use relay::{Interruption, Relay, Sensitivity};
 pub use secret::Secret;
@@ -168,6 +171,12 @@ fn in_short(kind: Kind, value: &ValueKind) -> String {
     const CHARS_MAX: usize = 60;
     match (kind, value) {
         (Kind::Secret, _) => "[redacted]".to_owned(),
+        (Kind::Tools, ValueKind::Array(tools)) => {
+            let names = tools.iter().filter_map(|tool| table_of(tool)?.get("name"));
+            format!("tools {}", names.map(|name| name.kind.to_string()).collect::<Vec<_>>().join(", "))
+        }
+        // Its values are for somebody else, and may be secrets.
+        (Kind::Object, _) => "an object".to_owned(),
         (Kind::Caller, _) => "given".to_owned(),
         (Kind::Buffering, ValueKind::Table(table)) => {
             table.iter().map(|(name, value)| format!("{{ {name} = {} }}", value.kind)).collect()

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::keys::{Blank, Entries, Kind, MANAGED_MS_MAX};
 use super::problem::Fault;
 use super::relay;
+use super::tools;
 use crate::server::facts;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
@@ -39,6 +40,14 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
         Kind::Table(_) => {
             Err(Fault::new("is a table and cannot be set as a whole", "set its entries one by one, as KEY__NAME=text"))
         }
+        Kind::Object => match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+            Ok(_) => Ok(text.into()),
+            Err(_) => Err(Fault::new("is not a JSON object", "write something like {\"top_p\": 0.9}")),
+        },
+        Kind::Tools => match DeValue::parse(text) {
+            Ok(value) => from_toml(kind, value.get_ref()),
+            Err(_) => Err(Fault::new("is not a list of tables", kind.fix())),
+        },
         Kind::Text(_)
         | Kind::Secret
         | Kind::Choice(_)
@@ -73,9 +82,23 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fa
             };
             array.iter().map(|value| line(value.get_ref())).collect::<Result<Vec<_>, _>>().map(ValueKind::from)
         }
-        (Kind::Integer(..) | Kind::Rate(_) | Kind::Number(..) | Kind::Flag | Kind::Texts | Kind::Table(_), _) => {
-            Err(wrong())
-        }
+        (Kind::Object, DeValue::Table(_)) => match tools::json(value) {
+            Some(object) => Ok(object.to_string().into()),
+            None => Err(Fault::new("holds a number that JSON does not have", "write a finite number")),
+        },
+        (Kind::Object, DeValue::String(text)) => from_text(kind, text),
+        (Kind::Tools, DeValue::Array(array)) => tools::read(array),
+        (
+            Kind::Integer(..)
+            | Kind::Rate(_)
+            | Kind::Number(..)
+            | Kind::Flag
+            | Kind::Texts
+            | Kind::Table(_)
+            | Kind::Object
+            | Kind::Tools,
+            _,
+        ) => Err(wrong()),
         (_, DeValue::String(text)) => check_text(kind, text),
         (_, DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_))
             if kind != Kind::Buffering =>
@@ -107,6 +130,11 @@ pub(super) fn entry(entries: Entries, name: &str, text: &str) -> Result<ValueKin
         }
         Entries::Languages => check_text(Kind::Text(Blank::Refused), text),
         Entries::Ignored => relay::ignored(name).map(|()| text.into()),
+        // The number is not repeated.
+        Entries::Addresses => match Address::parse(text) {
+            Ok(_) => Ok(text.into()),
+            Err(error) => Err(Fault::new("is nobody who can be called", format!("it {error}"))),
+        },
     }
 }
 
@@ -169,7 +197,9 @@ fn check_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
         | Kind::Number(..)
         | Kind::Flag
         | Kind::Texts
-        | Kind::Table(_) => {}
+        | Kind::Table(_)
+        | Kind::Object
+        | Kind::Tools => {}
     }
     Ok(text.into())
 }
@@ -198,6 +228,11 @@ fn as_http(text: &str) -> Option<String> {
 /// Scheme, host and port of a WebSocket URL that has been checked.
 pub(super) fn websocket_host(text: &str) -> Option<PublicUrl> {
     parse_url(&as_http(text)?).ok()
+}
+
+/// Scheme, host and port of an HTTP URL that has been checked.
+pub(super) fn http_host(text: &str) -> Option<PublicUrl> {
+    parse_url(text).ok()
 }
 
 /// Checks everything in front of the query, which may stand here and is not looked at.
@@ -239,6 +274,9 @@ impl Kind {
             Kind::Table(Entries::Parameters | Entries::Digits | Entries::Languages | Entries::Ignored) => {
                 "table of texts".to_owned()
             }
+            Kind::Table(Entries::Addresses) => "table of numbers".to_owned(),
+            Kind::Object => "table, or JSON text".to_owned(),
+            Kind::Tools => "sections `[[agent.llm.tools]]`".to_owned(),
             Kind::Buffering => format!("`sentences`, or `{{ managed_ms = 1..{MANAGED_MS_MAX} }}`"),
         }
     }
@@ -265,6 +303,8 @@ impl Kind {
             Kind::Caller => "write it in quotes, with the plus sign of a number".to_owned(),
             Kind::Texts => "write a list of texts in quotes, such as [\"one\", \"two\"]".to_owned(),
             Kind::Table(_) => "write a section with one line an entry, such as name = \"text\"".to_owned(),
+            Kind::Object => "write a table, such as { top_p = 0.9 }".to_owned(),
+            Kind::Tools => "write a section [[agent.llm.tools]] for each tool".to_owned(),
             Kind::Buffering => {
                 format!("write \"sentences\" or {{ managed_ms = N }} with N from 1 to {MANAGED_MS_MAX}")
             }

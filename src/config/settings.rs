@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::hearing::Hearing;
+use super::llm::Llm;
 use super::relay::Relay;
 use super::secret::Secret;
 use crate::server::twilio::address::Address;
@@ -294,6 +295,8 @@ pub struct Agent {
     pub script: Script,
     /// The app, and how it is spoken to.
     pub relay: Relay,
+    /// The one that asks a language model.
+    pub llm: Llm,
 }
 
 /// Who decides what is said.
@@ -306,6 +309,8 @@ pub enum AgentKind {
     Api,
     /// An app that speaks ConversationRelay: `[agent.relay]`.
     Relay,
+    /// `[agent.llm]`.
+    Llm,
 }
 
 /// `[agent.script]`
@@ -433,6 +438,6 @@ pub(super) fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
 }
 
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
 }

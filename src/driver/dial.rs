@@ -65,16 +65,7 @@ impl Dialler {
     /// # Errors
     /// [`DiallerError`].
     pub fn new(authorities: Option<&Path>) -> Result<Self, DiallerError> {
-        let roots = match authorities {
-            Some(file) => authorities_in(file)?,
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Dialler { tls: Arc::new(tls) })
+        Ok(Dialler { tls: Arc::new(trust(authorities)?) })
     }
 
     pub(super) async fn dial(&self, handshake: Handshake) -> Result<Socket, Refusal> {
@@ -98,6 +89,23 @@ impl Dialler {
             Err(_) => Err(Refusal::Unreachable("no answer in time".to_owned())),
         }
     }
+}
+
+/// TLS that trusts the authorities in `authorities`, a PEM file, and no others; without it, those of the web.
+///
+/// # Errors
+/// [`DiallerError`].
+pub fn trust(authorities: Option<&Path>) -> Result<ClientConfig, DiallerError> {
+    let roots = match authorities {
+        Some(file) => authorities_in(file)?,
+        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(tls)
 }
 
 fn authorities_in(file: &Path) -> Result<RootCertStore, DiallerError> {

@@ -45,6 +45,7 @@ pub struct Meter {
     hearing_failures: Counter,
     transcript: Histogram,
     panics: Counter,
+    reports_lost: Counter,
     tape_lines_lost: Counter,
     tapes_broken: Counter,
 }
@@ -90,6 +91,7 @@ impl Default for Meter {
             hearing_failures: Counter::default(),
             transcript: seconds(&[0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]),
             panics: Counter::default(),
+            reports_lost: Counter::default(),
             tape_lines_lost: Counter::default(),
             tapes_broken: Counter::default(),
         };
@@ -124,6 +126,7 @@ impl Meter {
         let transcript = "From the end of a caller's speech to its transcript";
         to.register("hearing_transcript_seconds", transcript, self.transcript.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
+        to.register("agent_reports_lost", "Reports that an agent did not take", self.reports_lost.clone());
         to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
         to.register("tapes_broken", "Tapes that could not be written to their end", self.tapes_broken.clone());
     }
@@ -179,6 +182,11 @@ impl Meter {
 
     pub(super) fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// An agent of this process did not take a report.
+    pub fn report_lost(&self) {
+        self.reports_lost.inc();
     }
 
     pub(super) fn tape_lines_lost(&self, lines: u64) {

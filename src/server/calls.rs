@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use futures_util::{Sink, Stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, Sink, Stream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +15,13 @@ use super::carrier::{About, Control};
 use super::facts::Facts;
 use super::node::{AgentSettings, Node, lock, unix_time};
 use super::relay::{APP_TURNS_MAX, Course};
+use super::twilio::address::Address;
 use super::twilio::token::random_bytes;
+use crate::agent::llm::run::OnCall;
+use crate::agent::llm::{Transfer, TransferError};
 use crate::agent::script;
 use crate::call::action::AgentReport;
-use crate::call::event::{AgentEvent, Say, Start};
+use crate::call::event::{AgentEvent, Fault, FaultKind, Say, Start};
 use crate::dialect::{CarrierDialect, Input};
 use crate::driver::inbox::CallOver;
 use crate::driver::meter::end_name;
@@ -175,6 +180,21 @@ impl Drop for Listed<'_> {
     }
 }
 
+/// Hands a caller over by the carrier's API.
+#[derive(Debug)]
+struct ByCarrier(Control);
+
+impl Transfer for ByCarrier {
+    fn transfer(&self, number: &str) -> BoxFuture<'static, Result<(), TransferError>> {
+        let (control, to) = (self.0.clone(), Address::parse(number));
+        let connect = async move {
+            let to = to.map_err(|error| TransferError { reason: error.to_string() })?;
+            control.transfer(&to).await.map(drop).map_err(|error| TransferError { reason: error.to_string() })
+        };
+        connect.boxed()
+    }
+}
+
 /// What bounds a call from outside.
 pub(super) struct CallLimits {
     pub(super) seat: OwnedSemaphorePermit,
@@ -200,7 +220,7 @@ pub(super) async fn run<R, W>(
     }
     let relay = match &node.settings().agent {
         AgentSettings::Relay(app) => Some(app.as_ref()),
-        AgentSettings::Script(_) | AgentSettings::Api => None,
+        AgentSettings::Script(_) | AgentSettings::Api | AgentSettings::Llm(_) => None,
     };
     let (port, inbox) = if relay.is_some() { inbox_above(APP_TURNS_MAX) } else { inbox() };
     let live = node.calls().add(start, port.clone());
@@ -229,9 +249,11 @@ pub(super) async fn run<R, W>(
         cancel: limits.cancel,
     };
     tracing::info!(inbound = ?start.inbound, "the call starts");
-    let watched = live.clone();
+    let agents_port = port.clone();
+    let (watched, meter) = (live.clone(), node.meter().clone());
     let show_text = node.settings().show_text;
     let (aftermath, call_sid) = (node.aftermath(), &start.call);
+    let mut is_behind = false;
     let observer = move |at: CallTime, report: &AgentReport| {
         // Before the stream is closed: the carrier asks for it right after.
         if let Some(ended) = course.as_mut().and_then(|course| course.take(at, report)) {
@@ -241,14 +263,29 @@ pub(super) async fn run<R, W>(
         if show_text {
             tracing::info!(%at, ?report, "the agent is told");
         }
-        // A script that is behind by so much has ended; it needs none of them.
-        let _ = reports.try_send(report.clone());
+        match reports.try_send(report.clone()) {
+            // An agent that has ended needs no reports.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                meter.report_lost();
+                if !std::mem::replace(&mut is_behind, true) {
+                    tracing::error!("the agent does not take its reports; it counts as lost");
+                    let reason = "the agent does not take its reports".to_owned();
+                    agents_port.try_send(AgentEvent::Lost(Fault { kind: FaultKind::Fatal, reason }));
+                }
+            }
+        }
     };
     let call = run_call(setup, reader, writer, inbox, observer);
     let agent = async {
         match &node.settings().agent {
             AgentSettings::Script(script) => script::run(script.clone(), port, hearing).await,
             AgentSettings::Api | AgentSettings::Relay(_) => drop(hearing),
+            AgentSettings::Llm(llm) => {
+                let control = live.control(node);
+                let transfer = control.has_credentials().then(|| Arc::new(ByCarrier(control)) as Arc<dyn Transfer>);
+                llm.run(OnCall { id: live.id.clone(), transfer }, port, hearing).await;
+            }
         }
     };
     let (reason, ()) = tokio::join!(Box::pin(call), agent);

@@ -22,6 +22,7 @@ use super::twilio::public_url::PublicUrl;
 use super::twilio::rest::Rest;
 use super::twilio::signature::Verifier;
 use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
+use crate::agent::llm::Llm;
 use crate::agent::script::Script;
 use crate::audio::MediaFormat;
 use crate::call::event::Start;
@@ -62,6 +63,8 @@ pub enum AgentSettings {
     Api,
     /// An app that speaks ConversationRelay.
     Relay(Box<RelayApp>),
+    /// A language model.
+    Llm(Llm),
 }
 
 impl AgentSettings {
@@ -71,6 +74,7 @@ impl AgentSettings {
             AgentSettings::Script(_) => "script",
             AgentSettings::Api => "api",
             AgentSettings::Relay(_) => "relay",
+            AgentSettings::Llm(_) => "llm",
         }
     }
 }

@@ -170,6 +170,7 @@ fn header(settings: &Settings, hearing: &tape::Hearing) -> Header {
         settings: settings.clone(),
         carrier: tape::Carrier::Twilio,
         voices: vec![tape::Voice::Local],
+        agent: None,
         hearing: Some(hearing.clone()),
     }
 }

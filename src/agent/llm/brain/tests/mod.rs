@@ -1,0 +1,5 @@
+mod answers;
+mod random;
+mod rig;
+mod speech;
+mod tools;

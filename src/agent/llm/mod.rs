@@ -1,0 +1,69 @@
+//! An agent that asks a language model: any server of the chat-completions API with streamed answers.
+//!
+//! [`Brain`] decides, without IO; [`Server`] asks; [`Llm::run`] moves what happens between the call, the model and the
+//! tools. One question is open at a time, and dropping it closes its connection, which is how a server is told to stop.
+
+pub mod answer;
+pub mod brain;
+mod clean;
+pub mod history;
+mod http;
+pub mod run;
+pub mod settings;
+pub mod stream;
+pub mod toolbox;
+mod tools;
+pub mod wire;
+
+use std::sync::Arc;
+
+pub use brain::Brain;
+pub use http::HttpError;
+pub use settings::Settings;
+pub use stream::{Model, Server};
+pub use tools::{Transfer, TransferError};
+
+use http::Http;
+use toolbox::Toolbox;
+use tools::Endpoint;
+
+/// An agent for many calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Llm {
+    settings: Arc<Settings>,
+    toolbox: Toolbox,
+    model: Arc<dyn Model>,
+    endpoints: Arc<[Endpoint]>,
+}
+
+impl Llm {
+    /// An agent as `settings` describe it. Unless it `can_transfer`, the model is not told that callers could be handed over.
+    ///
+    /// # Errors
+    /// [`HttpError`] if a URL, a key or the authorities cannot be used.
+    pub fn new(settings: Settings, can_transfer: bool) -> Result<Self, HttpError> {
+        let settings = Arc::new(settings);
+        let toolbox = Toolbox::new(settings.clone(), can_transfer);
+        let http = Http::new(settings.ca_file.as_deref(), settings.limits.connect)?;
+        let model = Server::new(http.clone(), settings.clone(), toolbox.offers())?;
+        let endpoints = settings.tools.iter().map(|tool| Endpoint::new(&http, tool)).collect::<Result<_, _>>()?;
+        Ok(Llm { settings, toolbox, model: Arc::new(model), endpoints })
+    }
+
+    /// Whoever answers its questions.
+    pub fn model(&self) -> &dyn Model {
+        &*self.model
+    }
+
+    /// The same with another model in place of the server.
+    #[must_use]
+    pub fn with_model(self, model: Arc<dyn Model>) -> Self {
+        Llm { model, ..self }
+    }
+}
+
+impl std::fmt::Debug for Llm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Llm").field("model", &self.settings.model).finish_non_exhaustive()
+    }
+}
