@@ -123,6 +123,16 @@ def call(trunkline: str, url: str, recording: Path) -> dict:
     return json.loads(done.stdout)
 
 
+def check_tape(checks: Checks, trunkline: str, folder: Path) -> None:
+    """The gateway recorded the call, redacted, and performs it again to the byte."""
+    tapes = [str(tape) for tape in (folder / "tapes").glob("**/*.jsonl")]
+    replay = [trunkline, "replay", "--check", *tapes]
+    done = subprocess.run(replay, capture_output=True, text=True, timeout=CALL_SECONDS_MAX, check=False)
+    checks.check(len(tapes) == 1 and done.returncode == 0, "its tape is performed again", (done.stdout + done.stderr).strip()[-300:])
+    said = "".join(Path(tape).read_text(encoding="utf-8") for tape in tapes)
+    checks.check("folder" not in said and "terribly" not in said, "and nothing that was said is on it")
+
+
 def check_call(checks: Checks, report: dict) -> None:
     turn = report["caller_turns"][0]
     after = turn["clear_after_ms"]
@@ -173,6 +183,7 @@ def main() -> None:
         folder = Path(name)
         if arguments.app:
             check_call(checks, talk(trunkline, arguments.app, None, arguments.llm, folder))
+            check_tape(checks, trunkline, folder)
         else:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
@@ -183,6 +194,7 @@ def main() -> None:
                 report = talk(trunkline, f"ws://127.0.0.1:{port}/ws", TOKEN, arguments.llm, folder)
             check_call(checks, report)
             check_told(checks, folder / "told")
+            check_tape(checks, trunkline, folder)
     sys.exit(checks.finish())
 
 
