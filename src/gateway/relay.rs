@@ -76,3 +76,60 @@ pub(super) const fn interruption(word: Interruption) -> Interruptible {
 fn auth_token(config: &Config) -> Option<String> {
     config.twilio.auth_token.as_ref().map(|token| token.expose().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings;
+    use super::*;
+    use crate::config::{Input, load};
+    use crate::server::AgentSettings;
+
+    fn built(toml: &str) -> crate::server::Settings {
+        let toml = format!("agent.kind = \"relay\"\nagent.relay.url = \"ws://127.0.0.1:9/relay\"\n{toml}");
+        let file = Some(("test.toml".to_owned(), toml));
+        settings(&load(&Input { file, ..Input::default() }).map_err(|problems| problems.to_string()).unwrap().config)
+            .unwrap()
+    }
+
+    #[test]
+    fn attributes_shape_the_call() {
+        let plain = built("").call;
+        assert_eq!((plain.detector.min_speech_ms, plain.detector.silence_ms), (100, 700));
+        assert_eq!(plain.interruptible, Interruptible::Any);
+        assert_eq!(plain.conversation.reported_during_speech, Interruptible::None);
+        assert_eq!(plain.conversation.on_agent_lost, OnAgentLost::Apologise);
+        let set = built(
+            "agent.relay.interrupt_sensitivity = \"low\"\nagent.relay.speech_timeout_ms = 900\n\
+             agent.relay.interruptible = \"dtmf\"\nagent.relay.report_input_during_agent_speech = \"speech\"\n\
+             agent.relay.action_url = \"http://127.0.0.1:9/after\"\nagent.relay.partial_prompts = true\n\
+             agent.relay.language = \"sv-SE\"\nhearing.provider = \"deepgram\"\nhearing.deepgram.api_key = \"k\"",
+        );
+        let call = &set.call;
+        assert_eq!((call.detector.min_speech_ms, call.detector.silence_ms), (400, 900));
+        assert_eq!(call.interruptible, Interruptible::Dtmf);
+        assert_eq!(call.conversation.reported_during_speech, Interruptible::Speech);
+        assert_eq!(call.conversation.on_agent_lost, OnAgentLost::Close);
+        let hearing = call.conversation.hearing.as_ref().unwrap();
+        assert_eq!((hearing.partials, hearing.language.as_deref()), (true, Some("sv-SE")));
+        assert!(set.after_app.is_some());
+        // What barge_in says holds where the noun is silent, and is never undercut.
+        let other = built("barge_in.policy = \"speech\"\nbarge_in.min_speech_ms = 300\nagent.relay.interrupt_sensitivity = \"medium\"").call;
+        assert_eq!((other.interruptible, other.detector.min_speech_ms), (Interruptible::Speech, 300));
+    }
+
+    #[test]
+    fn the_session_is_signed_over_the_url_as_it_stands() {
+        let token = "twilio.auth_token = \"12345\"\nserver.public_url = \"https://gw.example.com\"\n\
+            server.api_token = \"0123456789abcdef\"\n[agent]\nkind = \"relay\"\n[agent.relay]\n";
+        let signature = |url: &str| {
+            let file = Some(("test.toml".to_owned(), format!("{token}url = \"{url}\"\n")));
+            let loaded = load(&Input { file, ..Input::default() }).map_err(|problems| problems.to_string()).unwrap();
+            let AgentSettings::Relay(app) = settings(&loaded.config).unwrap().agent else { panic!("another agent") };
+            app.settings.signature.unwrap()
+        };
+        // Vectors: twilio-python 9.13.0, `RequestValidator.compute_signature`.
+        assert_eq!(signature("wss://gw.example.com/twilio/relay"), "HkrTGR9GuKJmZOov+8Ilrv/eTFk=");
+        let with_query = signature("wss://gw.example.com/twilio/relay?token=abc123&foo=bar");
+        assert_eq!(with_query, "1xU5UYafRx+Kf3b+iwsfqe1zwGA=");
+    }
+}

@@ -25,7 +25,10 @@ impl Redactor {
                 ) if is_plain(word) => {}
                 ("loop", Value::Number(_)) => {}
                 ("token", Value::String(piece)) => {
-                    *value = token.as_deref().map_or_else(|| self.pseudonyms.text(piece), str::to_owned).into();
+                    let covered = token.clone().unwrap_or_else(|| self.pseudonyms.text(piece));
+                    // An empty token may mean nothing at all, and one of which nothing is spoken, or not yet, begins a turn.
+                    let is_hushed = covered.is_empty() && !piece.is_empty();
+                    *value = if is_hushed { " ".into() } else { covered.into() };
                 }
                 ("source", Value::String(url)) => *value = self.url(url).into(),
                 // How long it takes is kept, which keys they are is not.

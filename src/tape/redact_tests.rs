@@ -239,6 +239,23 @@ fn tokens_are_covered_as_the_whole_text_would_be() {
 }
 
 #[test]
+fn a_token_of_which_nothing_is_spoken_begins_a_turn_on_the_tape_as_well() {
+    let mut rig = app_rig();
+    let turn = |event: Event| match event {
+        Event::Agent(AgentEvent::Say(say)) => say.turn.0,
+        other => panic!("{other:?}"),
+    };
+    for number in 0..3 {
+        let message = json!({"type": "text", "token": "\u{1F642}", "last": true});
+        let (_, event, again) = rig.cover(Port::App, Body::Text(message.to_string()));
+        // The rig decodes everything twice, so that each turn is followed by its own covered one.
+        assert_eq!((turn(event), turn(again)), (2 * number + 1, 2 * number + 2));
+    }
+    let (_, event, again) = rig.cover(Port::App, Body::Text(json!({"type": "text", "token": ""}).to_string()));
+    assert_eq!((event, again), (Event::Agent(AgentEvent::Ignored), Event::Agent(AgentEvent::Ignored)));
+}
+
+#[test]
 fn what_makes_no_sense_to_us_makes_none_on_the_tape() {
     let mut rig = app_rig();
     for text in ["{\"foo\":\"secret\"}", "secret", "{\"type\":\"text\",\"token\":null}"] {

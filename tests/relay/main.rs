@@ -13,8 +13,11 @@ mod app;
 #[path = "../server/support/mod.rs"]
 mod support;
 
+mod voice;
+
 mod end;
 mod faults;
 mod play;
+mod hears;
 mod session;
 mod talk;

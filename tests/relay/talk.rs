@@ -2,20 +2,15 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
-use trunkline::audio::g711::encode_mulaw_into;
-use trunkline::emulate::carrier::clip_of;
+use tokio::time::sleep;
 
 use crate::app::App;
 use crate::support::gateway::Gateway;
-use crate::support::phone::Phone;
 use crate::support::until;
+use crate::voice::{QUESTION, speak};
 
 const LONG: &str = "I will go on for quite a while now, so that there is something to cut off, whenever you like.";
-const QUESTION: &[u8] = include_bytes!("../../fixtures/audio/question.wav");
 
 async fn turn(gateway: &Gateway, number: u64) -> Value {
     let call = gateway.get("/v1/calls/CA1").await.json();
@@ -25,18 +20,6 @@ async fn turn(gateway: &Gateway, number: u64) -> Value {
 
 async fn outcome(gateway: &Gateway, number: u64, outcome: &str) -> Value {
     until(outcome, async || Some(turn(gateway, number).await).filter(|turn| turn["outcome"] == outcome)).await
-}
-
-/// The caller speaks, in real time.
-async fn speak(phone: &Phone) {
-    let mut audio = Vec::new();
-    encode_mulaw_into(&clip_of(QUESTION).unwrap(), &mut audio);
-    let begun = Instant::now();
-    for (frame, number) in audio.chunks(160).zip(1_u64..) {
-        phone.send(json!({ "event": "media", "streamSid": "MZ1",
-            "media": { "track": "inbound", "payload": STANDARD.encode(frame) } }));
-        sleep_until(begun + Duration::from_millis(20 * number)).await;
-    }
 }
 
 #[tokio::test]
@@ -64,7 +47,7 @@ async fn speech_interrupts_once_with_what_was_heard() {
     session.token(LONG, true).await;
     session.token("This waits behind it.", true).await;
     phone.sees("a second of speech", |seen| seen.frames > 60).await;
-    speak(&phone).await;
+    speak(&phone, QUESTION).await;
     let interrupt = session.skip_to("interrupt").await;
     let heard = interrupt["utteranceUntilInterrupt"].as_str().unwrap();
     assert!(LONG.starts_with(heard) && heard.len() > 5 && heard.len() < LONG.len(), "{heard:?}");
