@@ -1,6 +1,7 @@
 //! What must hold between keys.
 
 mod hearing;
+mod llm;
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use super::keys;
 use super::problem::{Fault, Problem};
 use super::read;
 use super::relay;
-use super::settings::{AgentKind, Config, Provider, SpeechEncoding, Trust};
+use super::settings::{Config, Provider, SpeechEncoding, Trust};
 use super::value_at;
 use crate::server::twilio::public_url::Transport;
 
@@ -71,35 +72,7 @@ pub(super) fn problems(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     problems.extend(speech(config, given));
     problems.extend(relay::problem(config, given));
     problems.extend(hearing::problems(config, given));
-    if config.agent.kind == AgentKind::Llm && !given.is_faulty("agent.kind") {
-        problems.extend(llm(config, given));
-    }
-    problems
-}
-
-/// What an agent that asks a model cannot do without, and fields of its requests that are ours.
-fn llm(config: &Config, given: &Given<'_>) -> Vec<Problem> {
-    const OURS: [&str; 7] = ["model", "messages", "stream", "temperature", "max_tokens", "tools", "tool_choice"];
-    let llm = &config.agent.llm;
-    let mut problems = Vec::new();
-    let chosen = format!("although agent.kind is \"llm\" ({})", given.source("agent.kind"));
-    let mut missing = |key: &str, fix: &str| {
-        if !given.is_faulty(key) {
-            problems.push(Fault::new(format!("is missing, {chosen}"), fix).at("configuration", key));
-        }
-    };
-    if llm.model.is_none() {
-        missing("agent.llm.model", "name the model, for example by TRUNKLINE__AGENT__LLM__MODEL");
-    }
-    let vendor = read::http_host(&llm.url).is_some_and(|url| url.host().eq_ignore_ascii_case("api.openai.com"));
-    if vendor && llm.api_key.is_none() && !given.is_faulty("agent.llm.url") {
-        missing("agent.llm.api_key", "set it, for example by OPENAI_API_KEY, or set agent.llm.url");
-    }
-    let key = "agent.llm.extra";
-    for name in OURS.into_iter().filter(|name| llm.extra.contains_key(*name)) {
-        let fault = format!("holds {name}, which this server writes itself");
-        problems.push(Fault::new(fault, "take it out").at(given.source(key), key));
-    }
+    problems.extend(llm::problems(config, given));
     problems
 }
 
@@ -228,22 +201,8 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     for (key, fault, fix) in hearing::warnings(config) {
         warn(&key, fault, fix);
     }
-    if config.agent.kind == AgentKind::Llm {
-        let plain = |url: &str| {
-            read::http_host(url).is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback())
-        };
-        if plain(&config.agent.llm.url) {
-            warn("agent.llm.url", "sends key and conversation unencrypted over a network", "use https");
-        }
-        if config.agent.llm.tools.iter().any(|tool| plain(&tool.url)) {
-            warn("agent.llm.tools", "sends what callers say unencrypted over a network", "use https");
-        }
-        let twilio = &config.twilio;
-        let has_account = twilio.account_sid.is_some() && (twilio.auth_token.is_some() || twilio.api_key_sid.is_some());
-        if !config.agent.llm.transfers.is_empty() && !has_account {
-            let fault = "is set, but no call can be transferred without twilio.account_sid and something to prove it";
-            warn("agent.llm.transfers", fault, "set twilio.account_sid, and twilio.auth_token or an API key");
-        }
+    for (key, fault, fix) in llm::warnings(config) {
+        warn(key, fault, fix);
     }
     warnings.extend(relay::warnings(config, given));
     warnings

@@ -407,7 +407,9 @@ fn who_calls_is_checked_and_never_repeated() {
 
 /// The least that an agent with a model needs, and `more`.
 fn llm(more: &str) -> Input {
-    file(&format!("[agent]\nkind = \"llm\"\n[agent.llm]\nurl = \"http://localhost:9000/v1\"\nmodel = \"m\"\n{more}"))
+    file(&format!(
+        "hearing.provider = \"deepgram\"\nhearing.deepgram.api_key = \"d\"\nagent.kind = \"llm\"\n[agent.llm]\nurl = \"http://localhost:9000/v1\"\nmodel = \"m\"\n{more}"
+    ))
 }
 
 #[test]
@@ -446,17 +448,17 @@ fn every_mistake_in_a_tool_is_told_at_its_line() {
          [[agent.llm.tools]]\nname = \"a\"\ndescription = \"d\"\nurl = \"https://a.b\"\n\
          [[agent.llm.tools]]\nname = \"a\"\ndescription = \"d\"\nurl = \"https://a.b\"\n"));
     let expected = [
-        "settings.toml line 6: agent.llm.extra holds a number that JSON does not have",
-        "settings.toml line 8: agent.llm.transfers.sales is nobody who can be called",
-        "settings.toml line 9: agent.llm.tools[1].colour is not a key of a tool",
-        "settings.toml line 9: agent.llm.tools[1].name is \"we ather\"",
-        "settings.toml line 9: agent.llm.tools[1].description is missing",
-        "settings.toml line 9: agent.llm.tools[1].url is wrong",
-        "settings.toml line 9: agent.llm.tools[1].parameters is not the JSON schema of an object",
-        "settings.toml line 9: agent.llm.tools[1].token begins or ends with white space",
-        "settings.toml line 9: agent.llm.tools[1].timeout_ms is 5",
-        "settings.toml line 16: agent.llm.tools[2].name is the name of a tool of this gateway",
-        "settings.toml line 24: agent.llm.tools[4].name is the name of another tool, too",
+        "settings.toml line 7: agent.llm.extra holds a number that JSON does not have",
+        "settings.toml line 9: agent.llm.transfers.sales is nobody who can be called",
+        "settings.toml line 10: agent.llm.tools[1].colour is not a key of a tool",
+        "settings.toml line 10: agent.llm.tools[1].name is \"we ather\"",
+        "settings.toml line 10: agent.llm.tools[1].description is missing",
+        "settings.toml line 10: agent.llm.tools[1].url is wrong",
+        "settings.toml line 10: agent.llm.tools[1].parameters is not the JSON schema of an object",
+        "settings.toml line 10: agent.llm.tools[1].token begins or ends with white space",
+        "settings.toml line 10: agent.llm.tools[1].timeout_ms is 5",
+        "settings.toml line 17: agent.llm.tools[2].name is the name of a tool of this gateway",
+        "settings.toml line 25: agent.llm.tools[4].name is the name of another tool, too",
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, expected) in lines.iter().zip(expected) {
@@ -469,22 +471,26 @@ fn every_mistake_in_a_tool_is_told_at_its_line() {
 fn a_model_is_chosen_whole_or_not_at_all() {
     let kind = ("TRUNKLINE__AGENT__KIND", "llm");
     let model = ("TRUNKLINE__AGENT__LLM__MODEL", "m");
+    let hearing = [("TRUNKLINE__HEARING__PROVIDER", "deepgram"), ("DEEPGRAM_API_KEY", "d")];
+    let with_hearing = |pairs: &[(&str, &str)]| environment(&[pairs, &hearing].concat());
     let keys = |pairs: &[(&str, &str)]| -> Vec<String> {
-        load(&environment(pairs)).expect_err("mistakes").0.into_iter().map(|problem| problem.key).collect()
+        load(&with_hearing(pairs)).expect_err("mistakes").0.into_iter().map(|problem| problem.key).collect()
     };
     assert_eq!(keys(&[kind]), ["agent.llm.model", "agent.llm.api_key"]);
     assert_eq!(keys(&[kind, model]), ["agent.llm.api_key"]);
     let ours = ("TRUNKLINE__AGENT__LLM__EXTRA", r#"{"stream":false,"top_p":1}"#);
     assert_eq!(keys(&[kind, model, ("OPENAI_API_KEY", "k"), ours]), ["agent.llm.extra"]);
-    assert_eq!(good(&environment(&[kind, model, ("OPENAI_API_KEY", "k")])).warnings, []);
+    let openai = ("OPENAI_API_KEY", "k");
+    assert_eq!(good(&with_hearing(&[kind, model, openai])).warnings, []);
+    let deaf = good(&environment(&[kind, model, openai])).warnings;
+    assert_eq!(deaf.iter().map(|warning| warning.key.as_str()).collect::<Vec<_>>(), ["hearing.provider"]);
     // A server of one's own needs no key, and what is sent to it openly is warned of.
     assert_eq!(good(&llm("")).warnings, []);
     let url = ("TRUNKLINE__AGENT__LLM__URL", "http://model.example.com/v1");
     let warned = |pairs: &[(&str, &str)]| -> Vec<String> {
-        good(&environment(pairs)).warnings.into_iter().map(|warning| warning.key).collect()
+        good(&with_hearing(pairs)).warnings.into_iter().map(|warning| warning.key).collect()
     };
     assert_eq!(warned(&[kind, model, url]), ["agent.llm.url"]);
     let sales = ("TRUNKLINE__AGENT__LLM__TRANSFERS__SALES", "+15550100001");
-    let openai = ("OPENAI_API_KEY", "k");
     assert_eq!(warned(&[kind, model, openai, sales]), ["agent.llm.transfers"]);
 }

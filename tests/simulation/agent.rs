@@ -1,6 +1,7 @@
 //! A model of an agent: tokens as a language model writes them, several turns at once, pauses, changes of mind.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trunkline::call::action::{AgentReport, Flow};
@@ -9,9 +10,10 @@ use trunkline::call::settings::Interruptible;
 use trunkline::ids::{CallTime, TurnId};
 
 use crate::dice::Dice;
+use crate::thinker::Thinker;
 
 /// What agents say, with everything in it that makes cutting hard.
-const SENTENCES: [&str; 14] = [
+pub(crate) const SENTENCES: [&str; 14] = [
     "Your appointment is on Tuesday at 5 p.m. with Dr. Smith.",
     "It costs $12.50, which includes delivery!",
     "Yes.",
@@ -58,6 +60,8 @@ pub(crate) struct Agent {
     dropped: BTreeSet<TurnId>,
     held: BTreeSet<TurnId>,
     hushed: bool,
+    /// It asks a language model, and does nothing else.
+    thinker: Option<Arc<Mutex<Thinker>>>,
 }
 
 impl Agent {
@@ -71,7 +75,13 @@ impl Agent {
             dropped: BTreeSet::new(),
             held: BTreeSet::new(),
             hushed: false,
+            thinker: None,
         }
+    }
+
+    /// An agent that asks a language model.
+    pub(crate) fn thinking(thinker: Arc<Mutex<Thinker>>) -> Self {
+        Agent { thinker: Some(thinker), ..Agent::scripted(Vec::new()) }
     }
 
     /// An agent with a will of its own.
@@ -85,12 +95,18 @@ impl Agent {
     }
 
     pub(crate) fn next_at(&self) -> Option<CallTime> {
+        if let Some(thinker) = &self.thinker {
+            return thinker.lock().unwrap().next_at();
+        }
         let piece = self.pieces.iter().find(|(_, event)| !self.is_held(event)).map(|(at, _)| *at);
         piece.into_iter().chain(self.next_start).min()
     }
 
     /// The next thing that it wants by `now`.
     pub(crate) fn take(&mut self, now: CallTime, dice: &mut Dice) -> Option<AgentEvent> {
+        if let Some(thinker) = &self.thinker {
+            return thinker.lock().unwrap().take(now, dice);
+        }
         if self.next_start.is_some_and(|at| at <= now) {
             self.begin(now, dice);
         }
@@ -105,12 +121,18 @@ impl Agent {
 
     /// It begins nothing new any more.
     pub(crate) fn hush(&mut self) {
+        if let Some(thinker) = &self.thinker {
+            thinker.lock().unwrap().hush();
+        }
         self.next_start = None;
         self.hushed = true;
     }
 
     /// Listens to what it is told.
     pub(crate) fn on_report(&mut self, now: CallTime, report: &AgentReport, dice: &mut Dice) {
+        if let Some(thinker) = &self.thinker {
+            return thinker.lock().unwrap().on_report(now, report, dice);
+        }
         match report {
             AgentReport::Interrupted { turn, .. } => {
                 self.dropped.insert(*turn);

@@ -22,6 +22,7 @@
 mod agent;
 mod cartesia;
 mod checks;
+mod conversations;
 mod dice;
 mod local;
 mod plan;
@@ -29,5 +30,6 @@ mod random;
 mod scenarios;
 mod session;
 mod sound;
+mod thinker;
 mod twilio;
 mod world;
