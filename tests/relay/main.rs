@@ -17,7 +17,7 @@ mod voice;
 
 mod end;
 mod faults;
-mod play;
 mod hears;
+mod play;
 mod session;
 mod talk;
