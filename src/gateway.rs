@@ -20,6 +20,7 @@ use crate::call::settings::{
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding, TextRule};
 use crate::dialect::cartesia;
 use crate::driver::{Dialler, DiallerError, Meter, Shelf};
+use crate::player::{self, Player};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
 use crate::server::twilio::token::{RandomError, random_bytes};
@@ -29,6 +30,8 @@ use crate::voice::{self, Pool};
 
 /// A context that has been without a chunk for so long gets no new text: Cartesia drops it after one second.
 const CARTESIA_IDLE: Duration = Duration::from_millis(800);
+/// What a call waits for a clip beyond the time that fetching it may take, so that it is told why there is none.
+const CLIP_MARGIN: Duration = Duration::from_secs(2);
 /// Tries at one thing before it counts as failed.
 const LIMITS_TRIES: u32 = 4;
 
@@ -47,6 +50,9 @@ pub enum GatewayError {
     /// The model's server or a tool cannot be asked.
     #[error("agent.llm")]
     Llm(#[from] HttpError),
+    /// Nothing can be played.
+    #[error("player")]
+    Player(#[from] player::SetupError),
     /// The voice cannot be dialled.
     #[error("speech.cartesia")]
     Dialler(#[from] DiallerError),
@@ -94,6 +100,7 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
         parameters: config.twilio.parameters.clone(),
         call: call_settings(config, voices, heard),
         speakers,
+        player: player(&config.player)?,
         hearing,
         agent: agent(config)?,
         show_text: config.log.show_text,
@@ -133,6 +140,18 @@ fn tapes(config: &config::Tape, meter: &Arc<Meter>) -> Result<Option<Tapes>, Gat
         config::TapeAudio::Silence => tape::Audio::Silence,
     };
     Ok(Some(Tapes { shelf: Arc::new(shelf), text, audio }))
+}
+
+fn player(config: &config::Player) -> Result<Player, GatewayError> {
+    let bytes = |mib: u32| mib as usize * 1024 * 1024;
+    Ok(Player::new(player::Settings {
+        allow_http: config.allow_http,
+        file_bytes_max: bytes(config.max_mib),
+        limit: config.fetch,
+        length_max: config.longest,
+        cache_bytes: bytes(config.cache_mib),
+        workers: available_parallelism().map_or(1, usize::from),
+    })?)
 }
 
 fn trust(config: &Config) -> Trust {
@@ -222,7 +241,7 @@ fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) 
             silence_ms: millis(relay.and_then(|relay| relay.speech_timeout).unwrap_or(barge_in.silence)),
             pause_ms: hearing::pause_ms(config, hearing.as_ref()),
         },
-        limits: Limits { tries: LIMITS_TRIES, ..Limits::default() },
+        limits: Limits { tries: LIMITS_TRIES, clip: config.player.fetch + CLIP_MARGIN, ..Limits::default() },
         text: text(config),
         seed: 0,
         conversation: Conversation {

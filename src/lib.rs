@@ -14,6 +14,7 @@ pub mod driver;
 pub mod emulate;
 pub mod gateway;
 pub mod ids;
+pub mod player;
 pub mod replay;
 pub mod server;
 pub mod tape;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module, what it may import of this crate, which dependencies it may name. Arrows point down only.
-const LAYERS: [(&str, &[&str], &[&str]); 16] = [
+const LAYERS: [(&str, &[&str], &[&str]); 17] = [
     ("ids", &[], &["serde", "thiserror"]),
     (
         "audio",
@@ -33,9 +33,11 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     ),
     ("replay", &["ids", "tape", "call", "dialect"], &["crc32fast", "serde", "serde_json", "thiserror"]),
     ("voice", &["ids", "audio"], &["bytes", "flite_rs", "thiserror", "tokio"]),
+    // Fetches and decodes what is played, and knows of no call: what serves one is the driver's link to it.
+    ("player", &["ids", "audio"], &["bytes", "reqwest", "rustls", "symphonia", "thiserror", "tokio", "webpki_roots"]),
     (
         "driver",
-        &["ids", "audio", "tape", "call", "dialect", "voice"],
+        &["ids", "audio", "tape", "call", "dialect", "voice", "player"],
         &[
             "bytes",
             "futures_util",
@@ -67,7 +69,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     ),
     (
         "server",
-        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent"],
+        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "player", "agent"],
         &[
             "axum",
             // Waits between tries of a request to the carrier's API.
@@ -134,7 +136,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 16] = [
     ("telemetry", &["config"], &["tracing_subscriber"]),
     (
         "gateway",
-        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "agent", "server", "config"],
+        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "player", "agent", "server", "config"],
         // It names the module of that name, not the crate.
         &["config", "thiserror"],
     ),

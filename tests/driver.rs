@@ -23,6 +23,7 @@ use trunkline::call::settings::{
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
 use trunkline::driver::{CallPort, CallSetup, Frame, Meter, VoiceLink, inbox, run_call};
+use trunkline::player::{self, Player};
 use trunkline::voice::{self, Pool};
 
 const START: &str = r#"{"event":"start","streamSid":"MZ1","start":{"streamSid":"MZ1","callSid":"CA1",
@@ -153,6 +154,7 @@ impl Bench {
             settings,
             carrier: Box::<Twilio>::default(),
             voices: vec![VoiceLink::Local(pool)],
+            player: Player::new(player::Settings::default()).unwrap(),
             hearing: None,
             app: None,
             meter: meter.clone(),

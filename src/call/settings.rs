@@ -25,7 +25,7 @@ pub struct Settings {
     /// How long things may take.
     pub limits: Limits,
     /// How written text is turned into what is spoken.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Text::is_default")]
     pub text: Text,
     /// Start of the jitter of back-offs, so that a replay waits as the call did.
     pub seed: u64,
@@ -223,6 +223,11 @@ impl Text {
         closing: false,
         english: true,
     };
+
+    /// Whether it is the default, which stands on no tape.
+    pub fn is_default(&self) -> bool {
+        *self == Text::default()
+    }
 
     /// Whether no text is changed before it is cut into pieces.
     pub(super) fn keeps_all(self) -> bool {

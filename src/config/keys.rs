@@ -368,7 +368,7 @@ const AGENTS: &[Key] = &[
     ),
 ];
 
-/// What is kept.
+/// What is played, and what is kept.
 const KEPT: &[Key] = &[
     key(
         "agent.llm.url",
@@ -464,6 +464,21 @@ const KEPT: &[Key] = &[
     ),
     key("agent.llm.tools", Kind::Tools, None, "tools of your own, one section each: see docs/agents.md"),
     key(
+        "player.allow_http",
+        Kind::Flag,
+        Some("false"),
+        "play recordings from `http` URLs too, which anybody on the way can read and replace",
+    ),
+    key("player.max_mib", Kind::Integer(1, 100), Some("10"), "longest file of a recording, in MiB"),
+    key("player.max_s", Kind::Integer(1, 3_600), Some("600"), "longest recording, in s"),
+    key("player.fetch_s", Kind::Integer(1, 60), Some("8"), "seconds that fetching and decoding a recording may take"),
+    key(
+        "player.cache_mib",
+        Kind::Integer(0, 4_096),
+        Some("32"),
+        "recordings kept in memory for the calls that follow, decoded, in MiB; 0: none",
+    ),
+    key(
         "tape.dir",
         TEXT,
         None,
@@ -538,6 +553,7 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "agent.script",
         "agent.relay",
         "agent.llm",
+        "player",
         "tape",
         "log",
     ];

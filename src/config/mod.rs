@@ -34,8 +34,8 @@ pub use relay::{Interruption, Relay, Sensitivity};
 pub use secret::Secret;
 pub use settings::{
     Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,
-    Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule, Trust,
-    Twilio,
+    Player, Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule,
+    Trust, Twilio,
 };
 
 use layers::{Layer, Reading};

@@ -38,6 +38,8 @@ pub struct Config {
     pub hearing: Hearing,
     /// Who decides what is said.
     pub agent: Agent,
+    /// How recordings are played.
+    pub player: Player,
     /// What is recorded.
     pub tape: Tape,
     /// What is logged.
@@ -324,6 +326,24 @@ pub struct Script {
     /// Said when a key is pressed: one of `0`-`9`, `*`, `#`, `A`-`D`.
     #[serde(default)]
     pub digits: BTreeMap<String, String>,
+}
+
+/// `[player]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Player {
+    /// Fetch recordings over plain `http` too.
+    pub allow_http: bool,
+    /// Longest file, in MiB, 1 to 100.
+    pub max_mib: u32,
+    /// Longest recording, up to an hour.
+    #[serde(rename = "max_s", deserialize_with = "seconds")]
+    pub longest: Duration,
+    /// From the wish to the decoded recording, 1 to 60 s.
+    #[serde(rename = "fetch_s", deserialize_with = "seconds")]
+    pub fetch: Duration,
+    /// Decoded recordings that are kept, in MiB, up to 4,096; 0: none.
+    pub cache_mib: u32,
 }
 
 /// `[tape]`

@@ -21,6 +21,14 @@ struct Label {
     kind: &'static str,
 }
 
+/// What became of a recording that was to be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClipEnd {
+    Fetched,
+    Cached,
+    Failed,
+}
+
 /// Counters and histograms of a node.
 #[derive(Debug)]
 pub struct Meter {
@@ -44,6 +52,7 @@ pub struct Meter {
     hearing_reconnects: Counter,
     hearing_failures: Counter,
     transcript: Histogram,
+    clips: Family<Label, Counter>,
     panics: Counter,
     reports_lost: Counter,
     tape_lines_lost: Counter,
@@ -90,6 +99,7 @@ impl Default for Meter {
             hearing_reconnects: Counter::default(),
             hearing_failures: Counter::default(),
             transcript: seconds(&[0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]),
+            clips: Family::default(),
             panics: Counter::default(),
             reports_lost: Counter::default(),
             tape_lines_lost: Counter::default(),
@@ -125,6 +135,7 @@ impl Meter {
         to.register("hearing_failures", "Times that hearing was given up", self.hearing_failures.clone());
         let transcript = "From the end of a caller's speech to its transcript";
         to.register("hearing_transcript_seconds", transcript, self.transcript.clone());
+        to.register("clips", "Recordings that were to be played, by what became of them", self.clips.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
         to.register("agent_reports_lost", "Reports that an agent did not take", self.reports_lost.clone());
         to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
@@ -149,6 +160,7 @@ impl Meter {
             (&self.frames, &["in", "out"]),
             (&self.marks, &["played", "flushed", "stale", "disbelieved", "lapsed"]),
             (&self.refused, &REFUSALS),
+            (&self.clips, &["fetched", "cached", "failed"]),
         ] {
             for kind in kinds {
                 drop(family.get_or_create(&Label { kind }));
@@ -187,6 +199,16 @@ impl Meter {
     /// An agent of this process did not take a report.
     pub fn report_lost(&self) {
         self.reports_lost.inc();
+    }
+
+    /// A clip was fetched, found or failed.
+    pub(super) fn clip(&self, end: ClipEnd) {
+        let kind = match end {
+            ClipEnd::Fetched => "fetched",
+            ClipEnd::Cached => "cached",
+            ClipEnd::Failed => "failed",
+        };
+        self.clips.get_or_create(&Label { kind }).inc();
     }
 
     pub(super) fn tape_lines_lost(&self, lines: u64) {

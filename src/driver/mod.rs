@@ -13,6 +13,7 @@ mod link;
 mod local;
 pub mod meter;
 mod outbox;
+mod player;
 mod record;
 mod tts;
 
@@ -43,6 +44,7 @@ use crate::call::stats::Stats;
 use crate::call::{Call, Timer};
 use crate::dialect::{Body, CarrierDialect, Input, Peers, Port};
 use crate::ids::CallTime;
+use crate::player::Player;
 use crate::tape::What;
 use app::App;
 use hearing::Hearing;
@@ -62,6 +64,8 @@ pub struct CallSetup {
     pub carrier: Box<dyn CarrierDialect>,
     /// One link for each voice of the settings, in their order.
     pub voices: Vec<VoiceLink>,
+    /// What plays recordings and tones; the same for every call of a node.
+    pub player: Player,
     /// Who writes down what the caller says, if the settings say that somebody does.
     pub hearing: Option<HearingLink>,
     /// The agent, if it is outside this process.
@@ -96,7 +100,7 @@ where
     let (outbox, pending) = outbox(setup.settings.playout.lead);
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
-    let (links, voices) = Links::new(setup.voices, inbox.sender());
+    let (links, voices) = Links::new(setup.voices, (setup.player, setup.meter.clone()), inbox.sender());
     let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender(), setup.meter.clone());
     let (app_dialler, app_dialect) = setup.app.map(|app| (app.dialler, app.dialect)).unzip();
     let peers = Peers::new(setup.carrier, voices).with_hearing(hearing_dialect).with_agent(app_dialect);

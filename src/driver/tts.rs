@@ -7,10 +7,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::dial::Dialler;
-use super::{link, local};
+use super::meter::Meter;
+use super::{link, local, player};
 use crate::call::action::TtsCommand;
 use crate::call::event::{TtsEvent, VoiceIndex};
 use crate::dialect::{Body, Handshake, Input, Outgoing, Peers, Port, TtsDialect};
+use crate::player::Player;
 use crate::voice;
 
 /// Messages that may wait for a voice's socket. The core holds text back when 20 s of a turn are unheard, and two turns are
@@ -42,6 +44,8 @@ impl std::fmt::Debug for VoiceLink {
 enum Way {
     Socket(Arc<Dialler>),
     Local(voice::Pool),
+    /// Behind the voices: what plays clips.
+    Player(Player, Arc<Meter>),
 }
 
 /// The live end of a link.
@@ -64,10 +68,16 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// The links of a call, and the languages that are spoken on them, in the order of `voices`.
-    pub(super) fn new(voices: Vec<VoiceLink>, inbox: mpsc::Sender<Input>) -> (Self, Vec<Option<Box<dyn TtsDialect>>>) {
+    /// The links of a call, and the languages that are spoken on them, in the order of `voices`. The player, and where
+    /// its clips are counted, stands behind them.
+    pub(super) fn new(
+        voices: Vec<VoiceLink>,
+        (player, meter): (Player, Arc<Meter>),
+        inbox: mpsc::Sender<Input>,
+    ) -> (Self, Vec<Option<Box<dyn TtsDialect>>>) {
         let (ways, dialects): (Vec<_>, _) = voices.into_iter().map(VoiceLink::split).unzip();
-        let links = ways.into_iter().map(|way| Link { way, live: None, count: 0 }).collect();
+        let ways = ways.into_iter().chain([Way::Player(player, meter)]);
+        let links = ways.map(|way| Link { way, live: None, count: 0 }).collect();
         (Links { links, inbox }, dialects)
     }
 
@@ -76,11 +86,13 @@ impl Links {
         let voice = command.voice();
         let inbox = self.inbox.clone();
         let link = self.links.get_mut(voice)?;
+        if link.live.is_none() && matches!((&command, &link.way), (TtsCommand::Play { .. }, Way::Player(..))) {
+            // Nobody dials the player: it is there, and most calls never need it.
+            link.open(None, voice, inbox.clone(), tasks);
+        }
         match command {
             TtsCommand::Dial { .. } => {
-                link.count += 1;
-                let port = Port::Voice { voice, link: link.count };
-                link.live = link.way.open(peers.handshake(voice), port, inbox, tasks);
+                link.open(peers.handshake(voice), voice, inbox, tasks);
                 None
             }
             TtsCommand::HangUp { .. } => {
@@ -119,6 +131,9 @@ impl Links {
                     link.live = None;
                 }
             }
+            TtsEvent::Failed { fault, .. } if voice + 1 == self.links.len() => {
+                tracing::warn!(reason = fault.reason, kind = ?fault.kind, "a clip cannot be played");
+            }
             TtsEvent::Failed { fault, .. } => {
                 tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the voice refused");
             }
@@ -129,6 +144,19 @@ impl Links {
             | TtsEvent::Ignored
             | TtsEvent::Garbage => {}
         }
+    }
+}
+
+impl Link {
+    fn open(
+        &mut self,
+        handshake: Option<Handshake>,
+        voice: VoiceIndex,
+        inbox: mpsc::Sender<Input>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        self.count += 1;
+        self.live = self.way.open(handshake, Port::Voice { voice, link: self.count }, inbox, tasks);
     }
 }
 
@@ -156,16 +184,30 @@ impl Way {
                 Some(Live::Socket(live))
             }
             Way::Local(pool) => {
-                let leave = CancellationToken::new();
-                let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
-                let serving = Box::pin(local::serve(pool.clone(), port, inbox, pending));
-                let left = leave.clone();
-                tasks.spawn(async move {
-                    left.run_until_cancelled(serving).await;
-                });
-                Some(Live::Local { outbox, _leave: leave.drop_guard() })
+                let pool = pool.clone();
+                Some(Live::serve(|commands| local::serve(pool, port, inbox, commands), tasks))
+            }
+            Way::Player(player, meter) => {
+                let (player, meter) = (player.clone(), meter.clone());
+                Some(Live::serve(|commands| player::serve(player, meter, port, inbox, commands), tasks))
             }
         }
+    }
+}
+
+impl Live {
+    /// A link within this process, served until it is dropped.
+    fn serve<F>(serving: impl FnOnce(mpsc::Receiver<TtsCommand>) -> F, tasks: &mut JoinSet<()>) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let leave = CancellationToken::new();
+        let (outbox, pending) = mpsc::channel(OUTBOX_MESSAGES);
+        let (serving, left) = (Box::pin(serving(pending)), leave.clone());
+        tasks.spawn(async move {
+            left.run_until_cancelled(serving).await;
+        });
+        Live::Local { outbox, _leave: leave.drop_guard() }
     }
 }
 
@@ -175,11 +217,15 @@ mod tests {
     use crate::dialect::fault_of_close;
     use crate::dialect::twilio::Twilio;
 
+    fn player() -> (Player, Arc<Meter>) {
+        (Player::new(crate::player::Settings::default()).unwrap(), Arc::default())
+    }
+
     #[tokio::test]
     async fn the_last_words_of_a_dropped_link_are_not_its_successors() {
         let (inbox, _held) = mpsc::channel(8);
         let pool = voice::Pool::new(voice::Settings::default());
-        let (mut links, dialects) = Links::new(vec![VoiceLink::Local(pool)], inbox);
+        let (mut links, dialects) = Links::new(vec![VoiceLink::Local(pool)], player(), inbox);
         let (mut peers, mut tasks) = (Peers::new(Box::<Twilio>::default(), dialects), JoinSet::new());
         assert!(!links.is_live(0, 0));
         links.tell(TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);

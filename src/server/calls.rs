@@ -21,7 +21,7 @@ use crate::agent::llm::run::OnCall;
 use crate::agent::llm::{Transfer, TransferError};
 use crate::agent::script;
 use crate::call::action::AgentReport;
-use crate::call::event::{AgentEvent, Fault, FaultKind, Say, Start};
+use crate::call::event::{AgentEvent, Fault, FaultKind, Play, Say, Start};
 use crate::dialect::{CarrierDialect, Input};
 use crate::driver::inbox::CallOver;
 use crate::driver::meter::end_name;
@@ -89,6 +89,14 @@ impl LiveCall {
         if is_last {
             lock(&self.board).close(turn);
         }
+        Ok(())
+    }
+
+    /// Gives the call a turn that is played, which takes no text.
+    pub(super) async fn play(&self, play: Play) -> Result<(), CallOver> {
+        let turn = play.turn;
+        self.port.tell(AgentEvent::Play(play)).await?;
+        lock(&self.board).close(turn);
         Ok(())
     }
 
@@ -240,6 +248,7 @@ pub(super) async fn run<R, W>(
         settings,
         carrier,
         voices: node.voice_links(&start.stream),
+        player: node.settings().player.clone(),
         hearing: hearer,
         app: session.map(|(app, session)| app.link(session)),
         meter: node.meter().clone(),

@@ -14,6 +14,7 @@ mod health;
 mod media;
 mod node;
 mod place;
+mod play;
 mod promises;
 mod relay;
 mod remembered;
@@ -53,6 +54,7 @@ fn routes(node: Node) -> Router {
         .route("/v1/calls/{id}", get(api::show))
         .route("/v1/calls/{id}", delete(steer::hang_up))
         .route("/v1/calls/{id}/say", post(say::say))
+        .route("/v1/calls/{id}/play", post(play::play))
         .route("/v1/calls/{id}/clear", post(api::clear))
         .route("/v1/calls/{id}/transfer", post(steer::transfer))
         .route("/v1/calls/{id}/redirect", post(steer::redirect))

@@ -30,6 +30,7 @@ use crate::call::settings::Settings as CallSettings;
 use crate::dialect::{cartesia, hearing};
 use crate::driver::{Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
 use crate::ids::{CallSid, StreamSid};
+use crate::player::Player;
 use crate::tape::{self, Header};
 use crate::voice;
 
@@ -131,6 +132,8 @@ pub struct Settings {
     pub call: CallSettings,
     /// The voices, in the order of `call.voices`.
     pub speakers: Vec<Speaker>,
+    /// What plays recordings and tones.
+    pub player: Player,
     /// Who writes down what callers say, if `call.conversation` has it.
     pub hearing: Option<Hearer>,
     /// Who decides what is said.

@@ -49,7 +49,7 @@ pub(super) async fn say(
 ) -> Result<Response, ApiError> {
     let live = find(&node, &id)?;
     let mut query = Fields::of_query(query.as_deref().unwrap_or_default())?;
-    let is_waited_for = query.one_of("wait", &[("heard", ())])?.is_some();
+    let is_waited_for = is_waited_for(&mut query)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let turn = if content_type.is_some_and(|kind| kind.starts_with("text/plain")) {
         let order = order(&mut query)?;
@@ -62,6 +62,16 @@ pub(super) async fn say(
     if !is_waited_for {
         return Ok((StatusCode::ACCEPTED, Json(json!({ "turn": turn }))).into_response());
     }
+    heard(&live, turn).await
+}
+
+/// Whether the answer is to wait until the turn was heard.
+pub(super) fn is_waited_for(query: &mut Fields) -> Result<bool, ApiError> {
+    Ok(query.one_of("wait", &[("heard", ())])?.is_some())
+}
+
+/// What was heard of a turn, once it is over.
+pub(super) async fn heard(live: &LiveCall, turn: TurnId) -> Result<Response, ApiError> {
     match timeout(HEARD_LIMIT, live.until(turn, over)).await {
         Ok(Some(view)) => Ok(Json(view).into_response()),
         Ok(None) => Err(CallOver.into()),
@@ -242,14 +252,19 @@ fn turn_of(live: &LiveCall, turn: Option<u32>) -> Result<TurnId, ApiError> {
     }
 }
 
-fn order(fields: &mut Fields) -> Result<Order, ApiError> {
-    let interruptible = [
+/// What may cut a turn off, if it is said.
+pub(super) fn interruptible(fields: &mut Fields) -> Result<Option<Interruptible>, ApiError> {
+    let words = [
         ("any", Interruptible::Any),
         ("speech", Interruptible::Speech),
         ("dtmf", Interruptible::Dtmf),
         ("none", Interruptible::None),
     ];
-    let order = (fields.whole("turn")?, fields.one_of("interruptible", &interruptible)?);
+    fields.one_of("interruptible", &words)
+}
+
+fn order(fields: &mut Fields) -> Result<Order, ApiError> {
+    let order = (fields.whole("turn")?, interruptible(fields)?);
     let delivery = Delivery {
         voice: fields.word("voice")?,
         language: fields.word("language")?,

@@ -10,6 +10,7 @@ use super::api::ApiError;
 use super::carrier::Control;
 use super::fields::Fields;
 use super::node::Node;
+use super::play;
 use super::twilio::address::{Address, Digits};
 use super::twilio::rest::{Instructions, Updated};
 use crate::ids::CallSid;
@@ -82,7 +83,8 @@ pub(super) async fn redirect(
     Ok(told(control.redirect(&instructions).await?))
 }
 
-/// `POST /v1/calls/{id}/digits`: presses keys; a new stream follows.
+/// `POST /v1/calls/{id}/digits`: presses keys at the carrier, upon which a new stream follows; or lets them be heard on this
+/// one.
 pub(super) async fn digits(
     State(node): State<Node>,
     Path(id): Path<String>,
@@ -90,6 +92,9 @@ pub(super) async fn digits(
 ) -> Result<Response, ApiError> {
     let control = control(&node, &id)?;
     let mut body = Fields::of_request(request).await?;
+    if body.flag("in_band")?.unwrap_or(false) {
+        return play::tones(&node, &id, body).await;
+    }
     let digits = body.parsed("digits", Digits::parse)?;
     body.finish()?;
     let digits = digits.ok_or_else(|| ApiError::field("digits", "is missing"))?;

@@ -34,6 +34,8 @@ pub struct Redactor {
     /// How written text is turned into spoken text, and for whom.
     rules: settings::Text,
     buffering: Buffering,
+    /// The language of turns that do not name one.
+    language: Option<String>,
     /// Turns that may go on.
     turns: BTreeMap<TurnId, Script>,
     /// The stream's real name, and its made-up one.
@@ -58,6 +60,7 @@ impl Redactor {
             voices: header.settings.voices.iter().map(|voice| voice.encoding).collect(),
             rules: header.settings.text,
             buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
+            language: None,
             turns: BTreeMap::new(),
             stream: None,
         }
@@ -71,9 +74,9 @@ impl Redactor {
             header.settings.text = settings::Text { closing: self.rules.closing, ..settings::Text::VERBATIM };
             header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
             let lifetime = &mut header.settings.conversation.lifetime;
-            lifetime.goodbye = self.pseudonyms.text(&lifetime.goodbye);
+            lifetime.goodbye = self.line(&lifetime.goodbye);
             for line in &mut lifetime.idle_lines {
-                *line = self.pseudonyms.text(line);
+                *line = self.line(line);
             }
         }
         if let Some(Agent::Relay(settings)) = &mut header.agent {
@@ -111,6 +114,9 @@ impl Redactor {
                 (name.to_owned(), self.pseudonyms.name(name))
             });
         }
+        if let Event::Agent(AgentEvent::Language { speech: Some(speech), .. }) = event {
+            self.language = Some(speech.clone());
+        }
         if (self.text, self.audio) == (Text::Keep, Audio::Keep) {
             return what;
         }
@@ -147,7 +153,6 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
-            Body::Agent(AgentEvent::Say(say)) if is_covered => Body::Agent(AgentEvent::Say(self.say(say))),
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
@@ -172,7 +177,7 @@ impl Redactor {
     }
 
     /// What an agent wants, without the words in it.
-    fn wish(&self, event: AgentEvent) -> AgentEvent {
+    fn wish(&mut self, event: AgentEvent) -> AgentEvent {
         match event {
             AgentEvent::Play(mut play) => {
                 play.clip = match play.clip {
@@ -186,12 +191,9 @@ impl Redactor {
             }
             AgentEvent::Malformed(reason) => AgentEvent::Malformed("x".repeat(reason.len())),
             AgentEvent::Lost(fault) => AgentEvent::Lost(Fault { reason: "redacted".to_owned(), ..fault }),
-            AgentEvent::Say(_)
-            | AgentEvent::Clear
-            | AgentEvent::Language { .. }
-            | AgentEvent::HangUp
-            | AgentEvent::Up { .. }
-            | AgentEvent::Ignored => event,
+            AgentEvent::Say(say) => AgentEvent::Say(self.say(say)),
+            AgentEvent::Up { greeting } => AgentEvent::Up { greeting: greeting.map(|say| self.say(say)) },
+            AgentEvent::Clear | AgentEvent::Language { .. } | AgentEvent::HangUp | AgentEvent::Ignored => event,
         }
     }
 
@@ -199,10 +201,24 @@ impl Redactor {
         self.voices.get(voice).copied().unwrap_or(Encoding::PcmS16Le)
     }
 
+    fn scribe(&self) -> Scribe {
+        let mut scribe = Scribe::new(self.rules, self.buffering);
+        scribe.set_language(self.language.as_deref());
+        scribe
+    }
+
+    /// What is spoken of a line of our own, covered.
+    fn line(&self, text: &str) -> String {
+        let (mut scribe, mut piece) = (self.scribe(), Piece::default());
+        scribe.push(text, &mut piece);
+        scribe.settle(&mut piece);
+        self.pseudonyms.text(piece.spoken())
+    }
+
     /// What is spoken of `say`, covered.
     fn say(&mut self, mut say: Say) -> Say {
-        let fresh = || Script { scribe: Scribe::new(self.rules, self.buffering), word: Word::default() };
-        let mut script = self.turns.remove(&say.turn).unwrap_or_else(fresh);
+        let begun = self.turns.remove(&say.turn);
+        let mut script = begun.unwrap_or_else(|| Script { scribe: self.scribe(), word: Word::default() });
         let mut piece = Piece::default();
         if let Some(delivery) = &say.delivery {
             script.scribe.settle(&mut piece);

@@ -366,3 +366,23 @@ fn the_header_covers_what_is_listened_for() {
         }
     }
 }
+
+#[test]
+fn a_first_line_is_covered_as_it_is_spoken() {
+    let mut rig = Rig::new(Text::Redact, Audio::Keep);
+    let greeting = Say {
+        turn: TurnId(1),
+        text: "Our **little** secret is 48213. 😀".to_owned(),
+        last: true,
+        flush: false,
+        interruptible: None,
+        delivery: None,
+        preemptible: None,
+    };
+    let body = Body::Agent(AgentEvent::Up { greeting: Some(greeting) });
+    let (Body::Agent(AgentEvent::Up { greeting: Some(covered) }), ..) = rig.cover(Port::Agent, body) else {
+        panic!("no first line")
+    };
+    assert!(!covered.text.contains("secret") && !covered.text.contains("48213"), "{}", covered.text);
+    assert_eq!(covered.text.len(), "Our little secret is 4 8 2 1 3. ".len(), "{}", covered.text);
+}

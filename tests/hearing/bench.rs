@@ -74,6 +74,7 @@ impl Bench {
             settings,
             carrier: Box::<Twilio>::default(),
             voices: voices.collect(),
+            player: node.player,
             hearing: Some(HearingLink { dialect, dialler: hearing.dialler }),
             app: None,
             meter: node.meter.clone(),

@@ -15,5 +15,6 @@ mod support;
 
 mod end;
 mod faults;
+mod play;
 mod session;
 mod talk;

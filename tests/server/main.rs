@@ -18,6 +18,7 @@ mod leaks;
 mod metrics;
 mod open_mode;
 mod outbound;
+mod play;
 mod say;
 mod signed;
 mod stream;

@@ -135,11 +135,12 @@ impl Toolbox {
         self.can_transfer && !self.settings.built_in.transfers.is_empty()
     }
 
-    /// The model chooses a name. Numbers are the operator's alone: who talks to a model may make it say any.
+    /// The model chooses among those whom the operator named, by name or number: whoever talks to a model may make it say
+    /// any number.
     fn transfer(&self, arguments: &Map<String, Value>) -> Task {
-        let number =
-            arguments.get("to").and_then(Value::as_str).and_then(|to| self.settings.built_in.transfers.get(to));
-        match number {
+        let to = arguments.get("to").and_then(Value::as_str).unwrap_or_default();
+        let transfers = &self.settings.built_in.transfers;
+        match transfers.get(to).or_else(|| transfers.values().find(|number| *number == to)) {
             Some(number) => Task::Transfer { number: number.clone() },
             None => Task::Refused("error: to is not one of those who can be connected to".to_owned()),
         }

@@ -211,7 +211,7 @@ impl Story {
             (parts.iter().sum::<f64>() - wait.total_ms).abs() < 0.01
         };
         is(self.of("answered").filter_map(|told| told.wait).all(adds_up), "the parts of a wait do not add up")?;
-        let ended = self.of("ended").any(|told| told.reason.as_deref() == Some("agent_done"));
+        let ended = self.of("ended").any(|told| told.reason.as_deref() == Some("hung_up"));
         is(ended, "the model's tool did not end the call")
     }
 }
