@@ -10,6 +10,7 @@ pub use redact::redacted;
 pub use session::{Sent, Session, ToApp, ToHearing, ToVoice};
 pub use timeline::Timeline;
 
+use crate::call::event::Event;
 use crate::ids::CallTime;
 use crate::tape::{Entry, Tape, Wakes, What};
 
@@ -27,6 +28,11 @@ pub struct Line {
 /// Performs a tape and gives every step to `observer`: the entry that was taken, and what the call sent because of it.
 /// A tape without wake-ups gets them when the call asks for them, up to the last entry.
 pub fn perform(tape: &Tape, mut observer: impl FnMut(&Entry, &[Line])) -> Session {
+    perform_understood(tape, |entry, _, sent| observer(entry, sent))
+}
+
+/// The same, with what each entry meant.
+fn perform_understood(tape: &Tape, mut observer: impl FnMut(&Entry, Option<&Event>, &[Line])) -> Session {
     let mut session = Session::new(&tape.header);
     let mut sent = Vec::new();
     for entry in &tape.entries {
@@ -40,8 +46,16 @@ pub fn perform(tape: &Tape, mut observer: impl FnMut(&Entry, &[Line])) -> Sessio
     session
 }
 
-fn step(session: &mut Session, entry: &Entry, sent: &mut Vec<Line>, observer: &mut impl FnMut(&Entry, &[Line])) {
-    session.take(entry.at, &entry.what, |what| sent.push(Line { at: entry.at, sent: what }));
-    observer(entry, sent);
+fn step(
+    session: &mut Session,
+    entry: &Entry,
+    sent: &mut Vec<Line>,
+    observer: &mut impl FnMut(&Entry, Option<&Event>, &[Line]),
+) {
+    let event = session.understand(&entry.what);
+    if let Some(event) = event.clone() {
+        session.handle(entry.at, event, |what| sent.push(Line { at: entry.at, sent: what }));
+    }
+    observer(entry, event.as_ref(), sent);
     sent.clear();
 }

@@ -1,6 +1,6 @@
 //! A tape made fit to be shown, after the call.
 
-use super::{Line, Sent, Unfaithful, perform};
+use super::{Line, Sent, Unfaithful, perform, perform_understood};
 use crate::call::action::AgentReport;
 use crate::call::event::SpeechEvent;
 use crate::tape::{Audio, End, Entry, Redactor, Tape, Text, Wakes, What};
@@ -18,18 +18,18 @@ pub fn redacted(tape: &Tape, text: Text, audio: Audio, key: [u8; 32]) -> Result<
     source.header.audio = if was_silent { Audio::Silence } else { audio };
     let needs_speech = audio == Audio::Silence && !was_silent;
     let mut redactor = Redactor::new(&source.header, key);
-    let (mut peers, mut entries) = (source.header.peers(), Vec::new());
-    let session = perform(&source, |entry, sent| {
+    let mut entries = Vec::new();
+    let session = perform_understood(&source, |entry, event, sent| {
         if entry.what == What::Wake && source.header.wakes == Wakes::Due {
             return;
         }
-        if needs_speech {
+        // Whose speech is on the tape already is not heard twice.
+        if needs_speech && !matches!(entry.what, What::Speech(_)) {
             entries.extend(
                 sent.iter().filter_map(speech).map(|speech| Entry { at: entry.at, what: What::Speech(speech) }),
             );
         }
-        let event = entry.what.event(&mut peers);
-        let what = event.map_or_else(|| entry.what.clone(), |event| redactor.cover(entry.what.clone(), &event));
+        let what = event.map_or_else(|| entry.what.clone(), |event| redactor.cover(entry.what.clone(), event));
         entries.push(Entry { at: entry.at, what });
     });
     let live = session.digest();

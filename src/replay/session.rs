@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
 use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason, HearingCommand, TtsCommand};
-use crate::call::event::{LinkNumber, VoiceIndex};
+use crate::call::event::{Event, LinkNumber, VoiceIndex};
 use crate::call::stats::Stats;
 use crate::dialect::{Outgoing, Peers};
 use crate::ids::CallTime;
@@ -65,7 +65,7 @@ pub enum ToHearing {
     },
     /// The link is dropped.
     HangUp,
-    /// A text frame without audio.
+    /// A text frame. The last bit of audio before a request is one as well, where audio is text.
     Text(String),
 }
 
@@ -98,10 +98,19 @@ impl Session {
     }
 
     /// Takes one thing at its time and tells everything that the call sends because of it, in order.
-    pub fn take(&mut self, now: CallTime, what: &What, mut tell: impl FnMut(Sent)) {
-        if let Some(event) = what.event(&mut self.peers) {
-            self.call.handle(now, event);
+    pub fn take(&mut self, now: CallTime, what: &What, tell: impl FnMut(Sent)) {
+        if let Some(event) = self.understand(what) {
+            self.handle(now, event, tell);
         }
+    }
+
+    /// What a thing means to the call, which has to be given it then. What peers say is understood by what they were told.
+    pub(super) fn understand(&mut self, what: &What) -> Option<Event> {
+        what.event(&mut self.peers)
+    }
+
+    pub(super) fn handle(&mut self, now: CallTime, event: Event, mut tell: impl FnMut(Sent)) {
+        self.call.handle(now, event);
         while let Some(action) = self.call.poll_action() {
             self.carry_out(now, action, &mut tell);
         }

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use trunkline::audio::MediaFormat;
 use trunkline::call::action::{Action, AgentReport, CarrierCommand, Heard};
-use trunkline::call::event::{AgentEvent, Event, Say};
 use trunkline::ids::{CallTime, ContextId, TurnId};
 
 use crate::label::{Run, bytes_per_ms, runs_of};
-use crate::trace::Trace;
+use crate::trace::{Piece, Trace};
 
 /// A frame on the line.
 #[derive(Debug)]
@@ -114,14 +113,14 @@ struct Script {
 }
 
 impl Script {
-    fn push(&mut self, now: CallTime, say: &Say, open_turn: Duration) {
+    fn push(&mut self, now: CallTime, piece: Piece<'_>, open_turn: Duration) {
         if self.over || self.closed {
             return;
         }
         self.starved |= self.last_text.is_some_and(|last| now.since(last) >= open_turn);
         self.last_text = Some(now);
-        self.text.push_str(&say.text);
-        self.closed = say.last;
+        self.text.push_str(piece.text);
+        self.closed = piece.last;
     }
 }
 
@@ -139,9 +138,9 @@ impl<'t> Evidence<'t> {
         };
         let (mut player, mut scripts) = (Player::default(), BTreeMap::new());
         for (index, step) in trace.steps.iter().enumerate() {
-            if let Event::Agent(AgentEvent::Say(say)) = &step.event {
-                let script: &mut Script = scripts.entry(say.turn).or_default();
-                script.push(step.now, say, trace.settings.limits.open_turn);
+            for piece in step.pieces() {
+                let script: &mut Script = scripts.entry(piece.turn).or_default();
+                script.push(step.now, piece, trace.settings.limits.open_turn);
             }
             player.play(step.now, &evidence.sent);
             evidence.held.push(player.held_ms(step.now));

@@ -24,6 +24,9 @@ impl Run {
     }
 }
 
+/// A millisecond's number is written in digits of six bits: as mu-law, they come unharmed through linear samples.
+const DIGIT: u8 = 0x3F;
+
 /// Bytes of a millisecond of `format`, eight or more in every format that is used here.
 pub(crate) fn bytes_per_ms(format: MediaFormat) -> usize {
     format.frame_bytes() / format.frame_ms as usize
@@ -35,23 +38,31 @@ pub(crate) fn audio_of(format: MediaFormat, context: ContextId, from: usize, len
     let byte = |at: usize| {
         let ms = at / size;
         match at % size {
-            0 => context.turn.0 as u8,
+            0 => turn_as_byte(context.turn),
             1 => context.serial as u8,
-            2 => ms as u8,
-            3 => (ms >> 8) as u8,
+            place @ 2..=4 => (ms >> (6 * (place - 2))) as u8 & DIGIT,
             _ => 1,
         }
     };
     (from..from + len).map(byte).collect()
 }
 
+/// Agents count their turns from 1; those of the gateway itself have the highest bit set, and keep it.
+fn turn_as_byte(turn: TurnId) -> u8 {
+    turn.0 as u8 & 0x7F | (turn.0 >> 24) as u8 & 0x80
+}
+
+fn turn_of_byte(byte: u8) -> TurnId {
+    TurnId(u32::from(byte & 0x7F) | u32::from(byte & 0x80) << 24)
+}
+
 /// The speech in a frame. A millisecond that broke off, and one of silence, belongs to nobody.
 pub(crate) fn runs_of(format: MediaFormat, frame: &[u8]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (at, bytes) in (0_u64..).zip(frame.chunks(bytes_per_ms(format))) {
-        let [turn, serial, low, high, .., 1] = *bytes else { continue };
-        let context = ContextId { turn: TurnId(u32::from(turn)), serial: u32::from(serial) };
-        let ms = u64::from(low) + 256 * u64::from(high);
+        let [turn, serial, low, middle, high, .., 1] = *bytes else { continue };
+        let context = ContextId { turn: turn_of_byte(turn), serial: u32::from(serial) };
+        let ms = u64::from(low) | u64::from(middle) << 6 | u64::from(high) << 12;
         match runs.last_mut() {
             Some(run) if run.context == context && run.end() == ms && run.at + run.len == at => run.len += 1,
             _ => runs.push(Run { context, ms, len: 1, at }),

@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trunkline::audio::MediaFormat;
-use trunkline::call::action::{Action, CarrierCommand};
-use trunkline::call::event::{CarrierEvent, Event};
-use trunkline::call::settings::Settings;
+use trunkline::call::action::{Action, AgentReport, CarrierCommand};
+use trunkline::call::event::{AgentEvent, CarrierEvent, Event};
+use trunkline::call::settings::{Interruptible, Settings};
 use trunkline::call::stats::Stats;
 use trunkline::call::{Call, Timer};
-use trunkline::ids::{CallTime, ContextId};
+use trunkline::ids::{CallTime, ContextId, TurnId};
 
 /// What a carrier does with its marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,39 @@ pub(crate) struct Step {
     pub(crate) event: Event,
     pub(crate) actions: Vec<Action>,
     pub(crate) timeout: Option<(CallTime, Timer)>,
+}
+
+/// A piece of a turn, whoever speaks in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece<'a> {
+    pub(crate) turn: TurnId,
+    pub(crate) text: &'a str,
+    pub(crate) last: bool,
+    pub(crate) interruptible: Option<Interruptible>,
+}
+
+impl Step {
+    /// What is said because of it: by the agent, or by the gateway itself. A clip has no text.
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        let mut pieces = Vec::new();
+        match &self.event {
+            Event::Agent(AgentEvent::Say(say) | AgentEvent::Up { greeting: Some(say) }) => {
+                pieces.push(Piece { turn: say.turn, text: &say.text, last: say.last, interruptible: say.interruptible })
+            }
+            Event::Agent(AgentEvent::Play(play)) => {
+                pieces.push(Piece { turn: play.turn, text: "", last: true, interruptible: play.interruptible });
+            }
+            _ => {}
+        }
+        pieces.extend(self.actions.iter().filter_map(|action| match action {
+            // What may cut it off is not told.
+            Action::Agent(AgentReport::Announced { turn, text }) => {
+                Some(Piece { turn: *turn, text, last: true, interruptible: Some(Interruptible::Any) })
+            }
+            _ => None,
+        }));
+        pieces
+    }
 }
 
 /// What a closed world knows besides, because it made the speech itself.

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trunkline::audio::{Encoding, MediaFormat};
+use trunkline::audio::{Encoding, MediaFormat, g711};
+use trunkline::call::action::{Action, HearingCommand};
 use trunkline::call::event::{Event, TtsEvent, VoiceIndex};
-use trunkline::dialect::{Input, Port};
-use trunkline::ids::ContextId;
+use trunkline::dialect::{Input, Peers, Port};
+use trunkline::ids::{CallTime, ContextId};
 use trunkline::replay::Session;
 use trunkline::tape::{Entry, Tape, Wakes, What};
 
@@ -38,19 +39,38 @@ fn labelled(tape: &Tape) -> Trace {
         labels.bytes_per_ms.push(rate as usize / 1_000 * if voice.encoding == Encoding::PcmS16Le { 2 } else { 1 });
         (voice.encoding, voice.rate) = (Encoding::Mulaw, None);
     }
+    // The player, behind all voices, always gives linear samples at the line's rate.
+    labels.bytes_per_ms.push(MediaFormat::TELEPHONE.rate as usize / 1_000 * 2);
+    labels.player = settings.voices.len();
     let mut recorder = Recorder::new(settings, tape.header.wakes == Wakes::Recorded && slept(tape));
     let mut peers = tape.header.peers();
     for entry in &tape.entries {
         if tape.header.wakes == Wakes::Due {
             while let Some(at) = recorder.wake_at().filter(|at| *at <= entry.at && !recorder.is_over()) {
-                recorder.handle(at, Event::Wake);
+                told(&mut peers, at, &recorder.handle(at, Event::Wake));
             }
         }
         if let Some(event) = entry.what.event(&mut peers) {
-            recorder.handle(entry.at, labels.put_on(voice_of(entry), event));
+            told(&mut peers, entry.at, &recorder.handle(entry.at, labels.put_on(voice_of(entry), event)));
         }
     }
     recorder.trace
+}
+
+/// What peers say is understood by what they were told.
+fn told(peers: &mut Peers, now: CallTime, actions: &[Action]) {
+    for action in actions {
+        match action {
+            Action::Hearing(command) => {
+                if let HearingCommand::Dial { link, language } = command {
+                    peers.dial_hearing(*link, language.as_deref());
+                }
+                peers.hearing_messages(command, &mut |_| ());
+            }
+            Action::Agent(report) => peers.agent_messages(now, report, &mut |_| ()),
+            Action::Carrier(_) | Action::Tts(_) | Action::End(_) => {}
+        }
+    }
 }
 
 /// Whether the process slept while the call was recorded.
@@ -68,6 +88,8 @@ fn slept(tape: &Tape) -> bool {
 struct Labels {
     /// Of each voice, as it was.
     bytes_per_ms: Vec<usize>,
+    /// The last of them.
+    player: VoiceIndex,
     /// Bytes that came of each context, and labels that took their place.
     came: BTreeMap<ContextId, (usize, usize)>,
 }
@@ -78,8 +100,13 @@ impl Labels {
         let (came, labels) = self.came.entry(context).or_default();
         *came += audio.len();
         let whole = *came * bytes_per_ms(MediaFormat::TELEPHONE) / self.bytes_per_ms[voice];
-        let audio = audio_of(MediaFormat::TELEPHONE, context, *labels, whole - *labels);
+        let mut audio = audio_of(MediaFormat::TELEPHONE, context, *labels, whole - *labels);
         *labels = whole;
+        if voice == self.player {
+            let mut samples = Vec::new();
+            g711::decode_mulaw_into(&audio, &mut samples);
+            audio = samples.into_iter().flat_map(i16::to_le_bytes).collect();
+        }
         Event::Tts(TtsEvent::Audio { context, audio: audio.into() })
     }
 }

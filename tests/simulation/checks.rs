@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trunkline::call::action::{AgentReport, Heard};
-use trunkline::call::event::{AgentEvent, Say};
+use trunkline::call::event::AgentEvent;
 use trunkline::ids::{CallTime, TurnId};
 
 use crate::sound::{Sound, Unit};
@@ -115,14 +115,19 @@ impl Checks {
     }
 
     pub(crate) fn on_agent(&mut self, now: CallTime, event: &AgentEvent) {
-        let AgentEvent::Say(say) = event else { return };
-        self.on_say(now, say);
+        match event {
+            AgentEvent::Say(say) | AgentEvent::Up { greeting: Some(say) } => {
+                self.on_text(now, say.turn, &say.text, say.last);
+            }
+            AgentEvent::Play(play) => self.on_text(now, play.turn, "", true),
+            _ => {}
+        }
     }
 
-    fn on_say(&mut self, now: CallTime, say: &Say) {
-        if !self.turns.iter().any(|truth| truth.turn == say.turn) {
+    fn on_text(&mut self, now: CallTime, turn: TurnId, text: &str, last: bool) {
+        if !self.turns.iter().any(|truth| truth.turn == turn) {
             self.turns.push(Truth {
-                turn: say.turn,
+                turn,
                 texts: vec![String::new()],
                 closed: None,
                 front_since: None,
@@ -132,10 +137,10 @@ impl Checks {
                 reported: 0,
             });
         }
-        let truth = self.truth(say.turn);
+        let truth = self.truth(turn);
         if !truth.over && truth.closed.is_none() {
-            truth.texts.iter_mut().for_each(|text| text.push_str(&say.text));
-            truth.closed = say.last.then_some(now);
+            truth.texts.iter_mut().for_each(|whole| whole.push_str(text));
+            truth.closed = last.then_some(now);
         }
     }
 
@@ -222,6 +227,8 @@ impl Checks {
                 let live = self.live();
                 assert!(live.is_empty(), "turns that were never resolved: {live:?}");
             }
+            // The gateway itself speaks: nobody else said what it says.
+            AgentReport::Announced { turn, text } => self.on_text(now, *turn, text, true),
             AgentReport::FirstAudio { .. }
             | AgentReport::Digit(_)
             | AgentReport::CallerSpeech(_)
@@ -229,7 +236,6 @@ impl Checks {
             | AgentReport::Probable { .. }
             | AgentReport::Resumed
             | AgentReport::HearingFailed { .. }
-            | AgentReport::Announced { .. }
             | AgentReport::Connected
             | AgentReport::Refused { .. }
             | AgentReport::Dismissed
@@ -249,7 +255,7 @@ impl Checks {
         let truth = self.truth(turn);
         truth.texts.retain(|text| text.starts_with(&heard.text));
         assert!(!truth.texts.is_empty(), "{:?} was heard, and never said", heard.text);
-        let letters = heard.text.chars().filter(|c| c.is_alphanumeric()).count();
+        let letters = letters_of(&heard.text);
         let at_least = spoken(turn);
         let is_plain = tolerance.exact && !tolerance.unruly && tolerance.outage_ms == 0 && !at_least.faulty;
         if is_plain && tolerance.marks == Marks::Honest && !truth.failed && !heard.estimated {
@@ -321,4 +327,12 @@ impl Checks {
     pub(crate) fn marks(&self) -> u64 {
         self.marks.len() as u64
     }
+}
+
+/// Letters and digits of an agent's text that can be heard. Where a link leads cannot.
+fn letters_of(text: &str) -> usize {
+    let count = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+    let behind = |part: &str| part.split_once(')').map_or(0, |(_, rest)| count(rest));
+    let mut parts = text.split("](");
+    count(parts.next().unwrap_or_default()) + parts.map(behind).sum::<usize>()
 }

@@ -86,7 +86,7 @@ impl Local {
                 self.out.retain(|_, (whose, _)| whose != context);
             }
             TtsCommand::Flush { .. } => {}
-            TtsCommand::Play { .. } => panic!("nobody plays anything"),
+            TtsCommand::Play { .. } => panic!("it speaks; the player plays"),
             TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } => panic!("links are the session's own"),
         }
     }

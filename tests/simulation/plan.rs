@@ -2,13 +2,14 @@
 
 use trunkline::audio::{Encoding, vad};
 use trunkline::call::event::{AgentEvent, SpeechEvent};
-use trunkline::call::settings::{Buffering, Interruptible};
+use trunkline::call::settings::{Buffering, Conversation, Interruptible};
 use trunkline::ids::CallTime;
+use trunkline::tape;
 
 use crate::agent::{Agent, Temper};
 use crate::cartesia::{Manner, Mishap};
 use crate::dice::Dice;
-use crate::session::Wanted;
+use crate::session::{Body, Wanted};
 use crate::sound::Sound;
 use crate::twilio::Marks;
 
@@ -54,6 +55,18 @@ pub(crate) enum Step {
     Die(Option<u16>),
     /// The agent does something.
     Agent(AgentEvent),
+    /// Something arrives from whoever writes down what the caller says, on one of the links.
+    Hearing(u32, Body),
+    /// Something arrives from the app.
+    App(Body),
+}
+
+/// How a call is a conversation, and in whose languages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Talk {
+    pub(crate) conversation: Conversation,
+    pub(crate) hearing: Option<tape::Hearing>,
+    pub(crate) app: Option<tape::Agent>,
 }
 
 /// The whole of a call.
@@ -62,6 +75,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) wanted: Option<Wanted>,
     pub(crate) interruptible: Interruptible,
+    pub(crate) talk: Talk,
     pub(crate) detector: vad::Settings,
     pub(crate) sound: Sound,
     pub(crate) network: Network,
@@ -74,6 +88,8 @@ pub(crate) struct Plan {
     /// The caller's audio in mu-law from the start of the stream on; then silence in frames of `quiet_bytes`.
     pub(crate) caller: Vec<u8>,
     pub(crate) quiet_bytes: usize,
+    /// Of so many of those frames, one is sent.
+    pub(crate) quiet_every: usize,
     /// Of ten thousand frames of the caller, how many are followed by something that was not planned.
     pub(crate) meddling: u64,
     pub(crate) sleeps: bool,
@@ -141,6 +157,7 @@ impl Plan {
                 Interruptible::Dtmf,
                 Interruptible::None,
             ]),
+            talk: Talk::default(),
             detector: vad::Settings::default(),
             sound: if is_wide { Sound::Tones } else { Sound::Counted },
             network,
@@ -151,6 +168,7 @@ impl Plan {
             steps,
             caller,
             quiet_bytes,
+            quiet_every: 1,
             meddling: dice.pick(&[0, 30, 100, 100, 300]),
             sleeps: dice.happens(200),
             lively_until: CallTime::from_millis(length_s * 1_000),

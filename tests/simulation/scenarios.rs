@@ -10,150 +10,21 @@
 use std::time::Duration;
 
 use trunkline::audio::{Encoding, vad};
-use trunkline::call::event::{AgentEvent, Say};
 use trunkline::call::settings::{Buffering, Interruptible};
-use trunkline::ids::{CallTime, TurnId};
+use trunkline::ids::CallTime;
 use trunkline::tape::{End, Wakes};
 
-use crate::agent::Agent;
-use crate::cartesia::{Manner, Mishap};
-use crate::plan::{Network, Plan, Step};
+use crate::cartesia::Mishap;
+use crate::plan::{Plan, Step};
 use crate::random::{clip, root};
+use crate::scene::Scene;
 use crate::session::{self, Entry, Wanted, What};
-use crate::sound::{PER_MS, SILENCE, Sound, linear, mulaw};
+use crate::sound::{PER_MS, linear, mulaw};
 use crate::twilio::{GARBAGE, Marks};
 use crate::world::World;
 
 const GREETING: &str = "Good morning and welcome to the northern lighthouse museum.";
 const ANSWER: &str = "Of course, go ahead.";
-
-/// A call that is being written down.
-struct Scene {
-    name: &'static str,
-    plan: Plan,
-    said: Vec<(CallTime, AgentEvent)>,
-    /// Our process sleeps, so that when it wakes up belongs to the tape.
-    sleeps: bool,
-}
-
-fn at(ms: u64) -> CallTime {
-    CallTime::from_millis(ms)
-}
-
-impl Scene {
-    /// A call of `length_ms` in which nothing goes wrong and nobody says anything.
-    fn new(name: &'static str, length_ms: u64) -> Self {
-        let manner = Manner {
-            char_ms: 60,
-            first_ms: (90, 90),
-            speed_percent: 400,
-            chunk_bytes: (800, 800),
-            timed: true,
-            foretold: true,
-            faults: 0,
-            refusals: 0,
-            obeys: 1_000,
-            flush_each: false,
-            dial_ms: (60, 60),
-        };
-        let plan = Plan {
-            seed: 7,
-            wanted: Some(Wanted { encoding: Encoding::Mulaw, rate: Some(8_000), buffering: Buffering::Gateway }),
-            interruptible: Interruptible::Any,
-            detector: vad::Settings::default(),
-            sound: Sound::Tones,
-            network: Network::CALM,
-            marks: Marks::Honest,
-            manner,
-            vendor_ms: (20, 20),
-            agent: Agent::scripted(Vec::new()),
-            steps: Vec::new(),
-            caller: Vec::new(),
-            quiet_bytes: 160,
-            meddling: 0,
-            sleeps: false,
-            lively_until: at(length_ms),
-            ending: None,
-        };
-        let scene = Scene { name, plan, said: Vec::new(), sleeps: false };
-        scene.step(length_ms, Step::Stop)
-    }
-
-    fn step(mut self, ms: u64, step: Step) -> Self {
-        self.plan.steps.push((at(ms), step));
-        self.plan.steps.sort_by_key(|(at, _)| *at);
-        self
-    }
-
-    fn vendor(self, ms: u64, mishap: Mishap) -> Self {
-        self.step(ms, Step::Vendor(mishap))
-    }
-
-    fn manner(mut self, change: impl FnOnce(&mut Manner)) -> Self {
-        change(&mut self.plan.manner);
-        self
-    }
-
-    fn plan(mut self, change: impl FnOnce(&mut Plan)) -> Self {
-        change(&mut self.plan);
-        self
-    }
-
-    /// The agent says the whole of a turn.
-    fn say(self, ms: u64, turn: u32, text: &str) -> Self {
-        self.piece(ms, turn, text, true, None)
-    }
-
-    /// The agent says a part of a turn.
-    fn piece(mut self, ms: u64, turn: u32, text: &str, last: bool, interruptible: Option<Interruptible>) -> Self {
-        let say = Say {
-            turn: TurnId(turn),
-            text: text.to_owned(),
-            last,
-            flush: false,
-            interruptible,
-            delivery: None,
-            preemptible: None,
-        };
-        self.said.push((at(ms), AgentEvent::Say(say)));
-        self
-    }
-
-    /// The agent says a part of a turn as a language model does: a token every 20 ms.
-    fn stream(mut self, ms: u64, turn: u32, tokens: &[&str]) -> Self {
-        for (n, token) in tokens.iter().enumerate() {
-            self = self.piece(ms + 20 * n as u64, turn, token, false, None);
-        }
-        self
-    }
-
-    /// What was said so far is to be spoken, as the server asks when a stream of text pauses for 400 ms.
-    fn flush(mut self, ms: u64, turn: u32) -> Self {
-        let (turn, text) = (TurnId(turn), String::new());
-        let say = Say { turn, text, last: false, flush: true, interruptible: None, delivery: None, preemptible: None };
-        self.said.push((at(ms), AgentEvent::Say(say)));
-        self
-    }
-
-    /// A recorded caller, whose clip begins at `ms` on the line.
-    fn caller(mut self, ms: u64, name: &str) -> Self {
-        self.add(ms, &clip(name));
-        self
-    }
-
-    fn add(&mut self, ms: u64, sound: &[u8]) {
-        let from = ms as usize * PER_MS;
-        let line = &mut self.plan.caller;
-        line.resize(line.len().max((from + sound.len()).next_multiple_of(20 * PER_MS)), SILENCE);
-        line[from..from + sound.len()].copy_from_slice(sound);
-    }
-
-    fn ready(mut self) -> (&'static str, bool, Plan) {
-        self.said.sort_by_key(|(at, _)| *at);
-        self.plan.agent = Agent::scripted(self.said);
-        (self.name, self.sleeps, self.plan)
-    }
-}
 
 /// White noise of a noisy line, 30 dB under full scale.
 fn noise(ms: usize) -> Vec<u8> {
@@ -167,7 +38,7 @@ fn noise(ms: usize) -> Vec<u8> {
 
 /// Every scene, in the order of `fixtures/calls/README.md`.
 fn scenes() -> Vec<Scene> {
-    [turns(), marks(), voices(), failures(), inputs()].into_iter().flatten().collect()
+    [turns(), marks(), voices(), failures(), inputs(), crate::talks::scenes()].into_iter().flatten().collect()
 }
 
 fn turns() -> Vec<Scene> {

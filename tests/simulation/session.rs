@@ -6,10 +6,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use trunkline::audio::{Encoding, vad};
-use trunkline::call::settings::{
-    self, Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Voice,
-};
+use trunkline::audio::Encoding;
+use trunkline::call::settings::{self, Buffering, Limits, OnFailure, Playout, Settings, Voice};
 use trunkline::dialect::cartesia;
 pub(crate) use trunkline::dialect::{Body, Input, Port, Refusal};
 use trunkline::ids::StreamSid;
@@ -17,6 +15,7 @@ pub(crate) use trunkline::replay::{Sent, Session, ToVoice};
 use trunkline::tape::{self, Audio, Carrier, Text, Wakes};
 pub(crate) use trunkline::tape::{Entry, Header, What};
 
+use crate::plan::Plan;
 use crate::twilio::STREAM;
 
 /// What a caller hears when speech failed for good.
@@ -31,12 +30,8 @@ pub(crate) struct Wanted {
 }
 
 /// The header of a call with a vendor and the voice in this process, or with that alone.
-pub(crate) fn header(
-    wanted: Option<Wanted>,
-    interruptible: Interruptible,
-    detector: vad::Settings,
-    seed: u64,
-) -> Header {
+pub(crate) fn header(plan: &Plan) -> Header {
+    let wanted = plan.wanted;
     let local = Voice {
         name: Cow::Borrowed("local"),
         encoding: Encoding::PcmS16Le,
@@ -77,17 +72,17 @@ pub(crate) fn header(
             fallback_line: FALLBACK.to_owned(),
             on_failure: OnFailure::Continue,
             playout: Playout::default(),
-            interruptible,
-            detector,
+            interruptible: plan.interruptible,
+            detector: plan.detector,
             limits: Limits::default(),
             text: settings::Text::default(),
-            seed,
-            conversation: Conversation::default(),
+            seed: plan.seed,
+            conversation: plan.talk.conversation.clone(),
         },
         carrier: Carrier::Twilio,
         voices: language.into_iter().chain([tape::Voice::Local]).collect(),
-        agent: None,
-        hearing: None,
+        hearing: plan.talk.hearing.clone(),
+        agent: plan.talk.app.clone(),
     }
 }
 

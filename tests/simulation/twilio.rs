@@ -94,11 +94,12 @@ impl Twilio {
         }}))
     }
 
-    /// A piece of the caller's audio. Written by hand: it is most of what a call consists of.
-    pub(crate) fn media(&mut self, audio: &[u8]) -> String {
+    /// A piece of the caller's audio, which begins at `timestamp` milliseconds. Written by hand: it is most of what a call
+    /// consists of.
+    pub(crate) fn media(&mut self, timestamp: usize, audio: &[u8]) -> String {
         self.sequence += 1;
         self.chunk += 1;
-        let (sequence, chunk, timestamp) = (self.sequence, self.chunk, self.chunk * 20);
+        let (sequence, chunk) = (self.sequence, self.chunk);
         let payload = STANDARD.encode(audio);
         format!(
             r#"{{"event":"media","sequenceNumber":"{sequence}","media":{{"track":"inbound","chunk":"{chunk}","timestamp":"{timestamp}","payload":"{payload}"}},"streamSid":"{STREAM}"}}"#

@@ -197,6 +197,8 @@ impl AgentDialect for Relay {
             AgentReport::Refused { reason } => self.tell(&ToApp::Error { description: reason }, send),
             AgentReport::Dismissed => self.close(CLOSE_MALFORMED, send),
             AgentReport::Ended(_) => self.close(CLOSE_NORMAL, send),
+            // Nobody is there any more.
+            AgentReport::AgentLost { .. } => self.is_closed = true,
             AgentReport::Started
             | AgentReport::TurnStarted { .. }
             | AgentReport::Skipped { .. }
@@ -205,7 +207,6 @@ impl AgentDialect for Relay {
             | AgentReport::Resumed
             | AgentReport::HearingFailed { .. }
             | AgentReport::Announced { .. }
-            | AgentReport::AgentLost { .. }
             | AgentReport::HandedOff { .. }
             | AgentReport::Answered { .. }
             | AgentReport::Flow { .. }

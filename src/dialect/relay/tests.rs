@@ -338,6 +338,15 @@ fn an_app_that_makes_no_sense_is_dismissed_with_the_documented_words() {
 }
 
 #[test]
+fn an_app_that_is_lost_is_told_nothing_more() {
+    let mut relay = relay(settings());
+    let fault = Fault { kind: FaultKind::Retryable, reason: "closed with code 1011".to_owned() };
+    assert_eq!(outgoing(&mut relay, 0, &AgentReport::AgentLost { fault }), []);
+    assert_eq!(outgoing(&mut relay, 10, &prompt("Hello?", true)), []);
+    assert_eq!(outgoing(&mut relay, 20, &AgentReport::Ended(EndReason::AgentLost)), []);
+}
+
+#[test]
 fn the_end_of_the_call_closes_in_good_order() {
     let mut relay = relay(settings());
     let close = Outgoing::Close { code: 1000, reason: "" };

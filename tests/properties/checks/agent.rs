@@ -21,15 +21,16 @@ pub(super) struct Owed {
 
 impl Owed {
     pub(super) fn take(&mut self, step: &Step) {
-        if let Event::Agent(AgentEvent::Say(say)) = &step.event
-            && !self.over.contains(&say.turn)
-        {
-            if !self.turns.iter().any(|(turn, _)| *turn == say.turn) {
-                self.turns.push((say.turn, None));
+        for piece in step.pieces() {
+            if self.over.contains(&piece.turn) {
+                continue;
+            }
+            if !self.turns.iter().any(|(turn, _)| *turn == piece.turn) {
+                self.turns.push((piece.turn, None));
                 self.front_since = if self.turns.len() == 1 { step.now } else { self.front_since };
             }
-            let turn = self.turns.iter_mut().find(|(turn, _)| *turn == say.turn);
-            if let Some((_, closed)) = turn.filter(|(_, closed)| say.last && closed.is_none()) {
+            let turn = self.turns.iter_mut().find(|(turn, _)| *turn == piece.turn);
+            if let Some((_, closed)) = turn.filter(|(_, closed)| piece.last && closed.is_none()) {
                 *closed = Some(step.now);
             }
         }
@@ -57,9 +58,7 @@ pub(crate) fn reports_follow_the_life_of_a_turn(evidence: &Evidence<'_>) -> Verd
     let (mut over, mut failed) = (BTreeSet::new(), BTreeSet::new());
     let (mut is_started, mut said) = (false, BTreeSet::new());
     for step in &evidence.trace.steps {
-        if let Event::Agent(AgentEvent::Say(say)) = &step.event {
-            said.insert(say.turn);
-        }
+        said.extend(step.pieces().into_iter().map(|piece| piece.turn));
         for action in &step.actions {
             let Action::Agent(report) = action else { continue };
             let fault = || format!("{report:?} at {}", step.now);
@@ -141,13 +140,14 @@ pub(crate) fn only_what_may_interrupt_does(evidence: &Evidence<'_>) -> Verdict {
     let mut policies: BTreeMap<TurnId, Interruptible> = BTreeMap::new();
     let mut closed = BTreeSet::new();
     for step in &evidence.trace.steps {
-        if let Event::Agent(AgentEvent::Say(say)) = &step.event
-            && !closed.contains(&say.turn)
-        {
-            let policy = policies.entry(say.turn).or_insert(evidence.trace.settings.interruptible);
-            *policy = say.interruptible.unwrap_or(*policy);
-            if say.last {
-                closed.insert(say.turn);
+        for piece in step.pieces() {
+            if closed.contains(&piece.turn) {
+                continue;
+            }
+            let policy = policies.entry(piece.turn).or_insert(evidence.trace.settings.interruptible);
+            *policy = piece.interruptible.unwrap_or(*policy);
+            if piece.last {
+                closed.insert(piece.turn);
             }
         }
         for action in &step.actions {
@@ -162,7 +162,7 @@ pub(crate) fn only_what_may_interrupt_does(evidence: &Evidence<'_>) -> Verdict {
 /// Written down again, so that a mistake in the call's own table is seen.
 fn may_cut(policy: Interruptible, cause: Cause) -> bool {
     match (policy, cause) {
-        (_, Cause::Request | Cause::CallEnded) | (Interruptible::Any, _) => true,
+        (_, Cause::Request | Cause::Preempted | Cause::CallEnded) | (Interruptible::Any, _) => true,
         (Interruptible::Speech, cause) => cause == Cause::Speech,
         (Interruptible::Dtmf, cause) => cause == Cause::Dtmf,
         (Interruptible::None, _) => false,

@@ -40,6 +40,10 @@ pub(crate) fn a_context_stays_as_it_was_opened(evidence: &Evidence<'_>) -> Verdi
                 let place = places.entry(on.context).or_insert(on);
                 ensure(*place == on, || format!("{place:?} became {on:?} at {now}"))?;
             }
+            Action::Tts(TtsCommand::Play { on, .. }) => {
+                let place = places.entry(on.context).or_insert(on);
+                ensure(*place == on, || format!("{place:?} became {on:?} at {now}"))?;
+            }
             Action::Tts(TtsCommand::Flush { on } | TtsCommand::Finish { on }) => {
                 let place = places.get(&on.context);
                 ensure(place == Some(&on), || format!("{place:?} became {on:?} at {now}"))?;

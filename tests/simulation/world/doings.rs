@@ -16,11 +16,17 @@ impl World {
         self.next_frame = self.next_frame + Duration::from_millis(20);
         let from = self.frames * 160;
         self.frames += 1;
+        let timestamp = self.frames * 20;
         let message = match self.caller.get(from..from + 160) {
-            Some(frame) => self.carrier.media(frame),
-            None => self.carrier.media(&[0xFF; 160][..self.quiet_bytes]),
+            Some(frame) => Some(self.carrier.media(timestamp, frame)),
+            None if self.frames.is_multiple_of(self.quiet_every) => {
+                Some(self.carrier.media(timestamp, &[0xFF; 160][..self.quiet_bytes]))
+            }
+            None => None,
         };
-        self.post_from_carrier(Body::Text(message));
+        if let Some(message) = message {
+            self.post_from_carrier(Body::Text(message));
+        }
         if self.dice.below(10_000) < self.meddling {
             self.meddle();
         }
@@ -87,6 +93,8 @@ impl World {
                 self.post_from_carrier(Body::Closed { code, reason: String::new() });
             }
             Step::Agent(event) => self.agent_wants(event),
+            Step::Hearing(link, body) => self.arrives(Port::Hearing { link }, body),
+            Step::App(body) => self.arrives(Port::App, body),
         }
     }
 
@@ -96,6 +104,10 @@ impl World {
     }
 
     pub(super) fn agent_wants(&mut self, event: AgentEvent) {
-        self.post(self.now, Parcel::Inbox(What::Input(Input { port: Port::Agent, body: Body::Agent(event) })));
+        self.arrives(Port::Agent, Body::Agent(event));
+    }
+
+    fn arrives(&mut self, port: Port, body: Body) {
+        self.post(self.now, Parcel::Inbox(What::Input(Input { port, body })));
     }
 }

@@ -19,8 +19,8 @@ impl World {
         if self.story && !is_dull(&what) {
             println!("{} <- {}", self.now, short(&what));
         }
-        if let What::Input(Input { body: Body::Agent(event), .. }) = &what {
-            self.checks.on_agent(self.now, event);
+        if let Some(event) = self.partners.understand(&what) {
+            self.checks.on_agent(self.now, &event);
         }
         let mut sent = Vec::new();
         self.session.take(self.now, &what, |line| sent.push(line));
@@ -36,7 +36,10 @@ impl World {
 
     /// Whether it is from a live link; what a dead one said last is nobody's, which is the driver's to know.
     pub(super) fn is_taken(&mut self, what: &What) -> bool {
-        let What::Input(Input { port: Port::Voice { voice, link: count }, body }) = what else { return true };
+        let What::Input(input) = what else { return true };
+        let Input { port: Port::Voice { voice, link: count }, body } = input else {
+            return self.partners.is_heard(input);
+        };
         let link = &mut self.links[*voice];
         let is_live = link.live && link.count == *count;
         if is_live && matches!(body, Body::Closed { .. } | Body::Refused(_)) {
@@ -60,7 +63,20 @@ impl World {
                 }
                 self.write_voice(voice, what);
             }
-            Sent::Hearing { .. } | Sent::App(_) => panic!("nobody listens, and the agent is in this process"),
+            Sent::Hearing { link, what } => {
+                if self.story {
+                    println!("{now} -> hearing {link} {what:?}");
+                }
+                self.mix(&format!("{link} {what:?}"));
+                self.partners.on_hearing(link, &what);
+            }
+            Sent::App(what) => {
+                if self.story {
+                    println!("{now} -> app {what:?}");
+                }
+                self.mix(&format!("{what:?}"));
+                self.partners.on_app(&what);
+            }
             Sent::Agent(report) => {
                 self.mix(&format!("{report:?}"));
                 self.told(&report);
@@ -119,10 +135,7 @@ impl World {
         }
         let Some(unit) = units.iter().flatten().next() else { return };
         let whose = self.whose[&unit.number];
-        let made = match &self.links[whose.voice].voice {
-            Voice::Vendor(vendor) => vendor.contexts[whose.index].made_ms,
-            Voice::Local(local) => local.contexts[whose.index].made_ms,
-        };
+        let made = self.links[whose.voice].voice.made_ms(whose.index);
         assert!(made.saturating_sub(unit.ms) <= UNSENT_MS_MAX, "{} ms wait to be sent", made - unit.ms);
         assert!(self.carrier.hold_max() < 4_000, "the carrier is swamped");
     }
@@ -142,7 +155,7 @@ impl World {
             ToVoice::Text(_) | ToVoice::Command(_) if !link.live => return,
             ToVoice::Text(_) | ToVoice::Command(_) => {}
         }
-        let (count, is_local) = (link.count, matches!(link.voice, Voice::Local(_)));
+        let (count, is_local) = (link.count, !matches!(link.voice, Voice::Vendor(_)));
         let delay = if is_local { Duration::ZERO } else { self.dice.millis(self.vendor_ms.0, self.vendor_ms.1) };
         let at = self.links[voice].there.send(self.now + delay);
         self.post(at, Parcel::Voice(voice, count, what));
@@ -159,6 +172,7 @@ impl World {
             }
             _ => {}
         }
+        self.partners.on_report(now, report);
         self.agent.on_report(now, report, &mut self.dice);
         let (carrier, links, whose, checks) = (&self.carrier, &self.links, &self.whose, &mut self.checks);
         let margins = (checks.late_ms(), checks.early_ms());

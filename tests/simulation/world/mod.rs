@@ -16,7 +16,9 @@ use crate::cartesia::Cartesia;
 use crate::checks::{Checks, Spoken, Tolerance};
 use crate::dice::Dice;
 use crate::local::Local;
+use crate::partners::Partners;
 use crate::plan::{Network, Plan, Step};
+use crate::player::Player;
 use crate::session::{self, Body, Entry, Header, Session, ToVoice, What};
 use crate::twilio::Twilio;
 
@@ -58,6 +60,7 @@ impl Pipe {
 enum Voice {
     Vendor(Box<Cartesia>),
     Local(Local),
+    Player(Player),
 }
 
 #[derive(Debug)]
@@ -93,6 +96,7 @@ pub(crate) struct World {
     network: Network,
     carrier: Twilio,
     links: Vec<Link>,
+    partners: Partners,
     agent: Agent,
     pub(crate) checks: Checks,
     parcels: BTreeMap<(CallTime, u64), Parcel>,
@@ -109,6 +113,7 @@ pub(crate) struct World {
     steps: VecDeque<(CallTime, Step)>,
     caller: Vec<u8>,
     quiet_bytes: usize,
+    quiet_every: usize,
     frames: usize,
     stream_from: CallTime,
     next_frame: CallTime,
@@ -124,7 +129,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
-        let header = session::header(plan.wanted, plan.interruptible, plan.detector, plan.seed);
+        let header = session::header(&plan);
         let network = plan.network;
         let tolerance = Tolerance {
             marks: plan.marks,
@@ -141,8 +146,11 @@ impl World {
         let link = |voice| Link { voice, count: 0, live: false, there: Pipe::default(), back: Pipe::default() };
         let vendor = plan.wanted.map(|_| Voice::Vendor(Box::new(Cartesia::new(plan.manner, plan.sound))));
         let voices = vendor.into_iter().chain([Voice::Local(Local::new(plan.sound))]);
+        // The player is always there, and is never dialled.
+        let player = Link { count: 1, live: true, ..link(Voice::Player(Player::new(plan.sound))) };
         World {
             session: Session::new(&header),
+            partners: Partners::new(&header),
             checks: Checks::new(tolerance, header.settings.playout.lead),
             header,
             tape: Vec::new(),
@@ -155,7 +163,7 @@ impl World {
             dice: Dice::new(plan.seed ^ 0x5EED),
             network,
             carrier: Twilio::new(plan.marks),
-            links: voices.map(link).collect(),
+            links: voices.map(link).chain([player]).collect(),
             agent: plan.agent,
             parcels: BTreeMap::new(),
             count: 0,
@@ -170,6 +178,7 @@ impl World {
             steps: plan.steps.into(),
             caller: plan.caller,
             quiet_bytes: plan.quiet_bytes,
+            quiet_every: plan.quiet_every,
             frames: 0,
             stream_from: CallTime::ZERO,
             next_frame: CallTime::ZERO,
@@ -248,10 +257,7 @@ impl World {
     }
 
     fn next_at(&self) -> Option<CallTime> {
-        let voices = self.links.iter().filter_map(|link| match &link.voice {
-            Voice::Vendor(vendor) => vendor.next_at(),
-            Voice::Local(local) => local.next_at(),
-        });
+        let voices = self.links.iter().filter_map(|link| link.voice.next_at());
         let woken = (!self.slept.is_empty()).then_some(self.asleep_until);
         let parcel = self.parcels.first_key_value().map(|((at, _), _)| *at);
         let step = self.steps.front().map(|(at, _)| *at);
@@ -321,8 +327,44 @@ impl Voice {
         match self {
             Voice::Vendor(vendor) => vendor.drop_link(),
             Voice::Local(local) => local.drop_link(),
+            Voice::Player(player) => player.drop_link(),
         }
     }
+
+    fn next_at(&self) -> Option<CallTime> {
+        match self {
+            Voice::Vendor(vendor) => vendor.next_at(),
+            Voice::Local(local) => local.next_at(),
+            Voice::Player(player) => player.next_at(),
+        }
+    }
+
+    /// Milliseconds of speech that were made of a context.
+    fn made_ms(&self, index: usize) -> u32 {
+        match self {
+            Voice::Vendor(vendor) => vendor.contexts[index].made_ms,
+            Voice::Local(local) => local.contexts[index].made_ms,
+            Voice::Player(player) => player.contexts[index].made_ms,
+        }
+    }
+
+    /// Number and turn of the newest context, and how many there are.
+    fn newest(&self) -> Option<(u16, TurnId, usize)> {
+        match self {
+            Voice::Vendor(vendor) => {
+                vendor.contexts.last().map(|last| (last.number, turn_of(&last.name), vendor.contexts.len()))
+            }
+            Voice::Local(local) => local.contexts.last().map(|last| (last.number, last.id.turn, local.contexts.len())),
+            Voice::Player(player) => {
+                player.contexts.last().map(|last| (last.number, last.id.turn, player.contexts.len()))
+            }
+        }
+    }
+}
+
+fn turn_of(name: &str) -> TurnId {
+    let turn = name.rsplit_once('-').and_then(|(_, id)| id.split_once('.')).and_then(|(turn, _)| turn.parse().ok());
+    TurnId(turn.unwrap_or_else(|| panic!("{name} names no turn")))
 }
 
 /// What the caller heard of a turn, in letters; `margins` are the milliseconds by which a word may be early or late.
@@ -336,8 +378,9 @@ fn spoken(carrier: &Twilio, links: &[Link], whose: &BTreeMap<u16, Whose>, margin
                 spoken.lied |= context.lied;
                 &context.words
             }
-            // The fallback line is not the agent's text.
-            Voice::Local(_) if links.len() > 1 => continue,
+            // The fallback line is not the agent's text, and a recording has none.
+            Voice::Local(_) if links.len() > 2 => continue,
+            Voice::Player(_) => continue,
             Voice::Local(local) => &local.contexts[whose.index].words,
         };
         let played = carrier.played_ms(*number);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline::ids::{CallTime, TurnId};
+use trunkline::ids::CallTime;
 
 use super::{Parcel, Voice, Whose, World};
 use crate::session::{Body, Input, Port, ToVoice, What};
@@ -55,6 +55,10 @@ impl World {
                 let Some(body) = local.take(now) else { return false };
                 (body, Duration::ZERO)
             }
+            Voice::Player(player) => {
+                let Some(body) = player.take(now) else { return false };
+                (body, Duration::ZERO)
+            }
         };
         let (at, port) = (link.back.send(now + delay), Port::Voice { voice, link: link.count });
         self.post(at, Parcel::Inbox(What::Input(Input { port, body })));
@@ -85,6 +89,7 @@ impl World {
                         self.post(now, Parcel::Inbox(What::Input(Input { port, body: Body::Up })));
                     }
                     (Voice::Local(local), ToVoice::Command(command)) => local.hear(now, &command, &mut self.numbers),
+                    (Voice::Player(player), ToVoice::Command(command)) => player.hear(now, &command, &mut self.numbers),
                     (_, what) => panic!("not a thing to tell this voice: {what:?}"),
                 }
                 self.register(voice);
@@ -94,17 +99,7 @@ impl World {
 
     /// Notes the contexts that a voice has begun.
     pub(super) fn register(&mut self, voice: usize) {
-        let turn_of = |name: &str| {
-            let turn =
-                name.rsplit_once('-').and_then(|(_, id)| id.split_once('.')).and_then(|(turn, _)| turn.parse().ok());
-            TurnId(turn.unwrap_or_else(|| panic!("{name} names no turn")))
-        };
-        let newest = match &self.links[voice].voice {
-            Voice::Vendor(vendor) => {
-                vendor.contexts.last().map(|last| (last.number, turn_of(&last.name), vendor.contexts.len()))
-            }
-            Voice::Local(local) => local.contexts.last().map(|last| (last.number, last.id.turn, local.contexts.len())),
-        };
+        let newest = self.links[voice].voice.newest();
         if let Some((number, turn, count)) = newest {
             self.whose.entry(number).or_insert(Whose { turn, voice, index: count - 1 });
         }
