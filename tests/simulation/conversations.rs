@@ -14,7 +14,7 @@ use trunkline::ids::CallTime;
 use crate::agent::Agent;
 use crate::cartesia::Manner;
 use crate::dice::Dice;
-use crate::plan::{Network, Plan, Step};
+use crate::plan::{Network, Plan, Step, Talk};
 use crate::session::Wanted;
 use crate::sound::Sound;
 use crate::thinker::Thinker;
@@ -62,6 +62,8 @@ fn plan(seed: u64, agent: Agent) -> Plan {
         steps,
         caller: Vec::new(),
         quiet_bytes: 160,
+        quiet_every: 1,
+        talk: Talk::default(),
         meddling: 0,
         sleeps: false,
         lively_until: CallTime::from_millis(LIVELY_MS),
