@@ -78,7 +78,12 @@ fn what_the_model_is_shown_is_what_was_heard() {
         seed += 1;
         assert!(seed < INTERRUPTIONS, "the callers are too quiet: {cut} interruptions");
         let thinker = Arc::new(Mutex::new(Thinker::new()));
-        World::new(plan(seed, Agent::thinking(thinker.clone()))).live();
+        let mut world = World::new(plan(seed, Agent::thinking(thinker.clone())));
+        world.live();
+        for (turn, told) in &world.cuts {
+            let played = world.played_words(*turn);
+            assert!((*told..=told + 1).contains(&played), "seed {seed}: {told} words of {turn} told, {played} played");
+        }
         let thinker = thinker.lock().unwrap();
         for said in thinker.brain.history().said() {
             let fate = said.fate.as_ref().unwrap_or_else(|| panic!("seed {seed}: turn {} has no end", said.turn));

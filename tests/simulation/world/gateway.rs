@@ -173,6 +173,10 @@ impl World {
             _ => {}
         }
         self.partners.on_report(now, report);
+        if let AgentReport::Interrupted { turn, heard, .. } = report {
+            let words = heard.text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
+            self.cuts.push((*turn, words));
+        }
         self.agent.on_report(now, report, &mut self.dice);
         let (carrier, links, whose, checks) = (&self.carrier, &self.links, &self.whose, &mut self.checks);
         let margins = (checks.late_ms(), checks.early_ms());

@@ -99,6 +99,8 @@ pub(crate) struct World {
     partners: Partners,
     agent: Agent,
     pub(crate) checks: Checks,
+    /// Turns that were cut off, and how many words of each the agent was told were heard.
+    pub(crate) cuts: Vec<(TurnId, usize)>,
     parcels: BTreeMap<(CallTime, u64), Parcel>,
     count: u64,
     to_carrier: Pipe,
@@ -159,6 +161,7 @@ impl World {
             story: false,
             reason: None,
             outcomes: Vec::new(),
+            cuts: Vec::new(),
             now: CallTime::ZERO,
             dice: Dice::new(plan.seed ^ 0x5EED),
             network,
@@ -191,6 +194,19 @@ impl World {
             sound: plan.sound,
             happened: 0,
         }
+    }
+
+    /// Words of a turn whose last sound the carrier has played: of one that was cut off, all that it ever will.
+    pub(crate) fn played_words(&self, turn: TurnId) -> usize {
+        let of_turn = self.whose.iter().filter(|(_, whose)| whose.turn == turn);
+        let played = of_turn.map(|(number, whose)| match &self.links[whose.voice].voice {
+            Voice::Vendor(vendor) => {
+                let played = self.carrier.played_ms(*number);
+                vendor.contexts[whose.index].words.iter().filter(|(.., end)| played > 0 && *end <= played).count()
+            }
+            Voice::Local(_) | Voice::Player(_) => 0,
+        });
+        played.sum()
     }
 
     /// Lives the whole call.
