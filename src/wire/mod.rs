@@ -2,8 +2,11 @@
 
 pub mod cartesia;
 pub mod deepgram;
+pub mod elevenlabs;
 pub mod flux;
 pub mod gradium;
+pub mod gradium_tts;
 pub mod ink;
 pub mod relay;
+pub mod rime;
 pub mod twilio;
