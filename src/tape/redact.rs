@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::message::sense_of;
 use super::pseudonym::{Pseudonyms, Word};
 use super::{Agent, Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
 use crate::call::event::{
-    AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, Say, TimedWord, TtsEvent, VoiceIndex,
+    AgentEvent, CarrierEvent, Clip, Event, Fault, HearingEvent, Say, TimedWord, TtsEvent, VoiceIndex,
 };
 use crate::call::settings::{self, Buffering};
 use crate::call::{Piece, Scribe};
@@ -38,6 +39,8 @@ pub struct Redactor {
     language: Option<String>,
     /// Turns that may go on.
     turns: BTreeMap<TurnId, Script>,
+    /// Words that come letter by letter, by the context and the place in its messages.
+    pub(super) aligned: BTreeMap<(String, &'static str), Word>,
     /// The stream's real name, and its made-up one.
     pub(super) stream: Option<(String, String)>,
 }
@@ -62,6 +65,7 @@ impl Redactor {
             buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
             language: None,
             turns: BTreeMap::new(),
+            aligned: BTreeMap::new(),
             stream: None,
         }
     }
@@ -156,10 +160,14 @@ impl Redactor {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
+            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) => {
+                // What is no audio to the call may be anything.
+                let is_covered = if is_heard { self.audio == Audio::Silence } else { is_covered };
+                Body::Binary(if is_covered { vec![silence.silence(); bytes.len()].into() } else { bytes })
+            }
             Body::Closed { code, reason } if is_covered => {
-                // The core hears of a limit, if the reason spoke of one, and of nothing else.
-                let is_busy = fault_of_close(code, &reason).kind == FaultKind::Busy;
-                Body::Closed { code, reason: if is_busy { "limit".to_owned() } else { String::new() } }
+                // The core hears of a limit or of idleness, if the reason spoke of one, and of nothing else.
+                Body::Closed { code, reason: sense_of(fault_of_close(code, &reason).kind).to_owned() }
             }
             Body::Refused(Refusal::Unreachable(_)) if is_covered => {
                 Body::Refused(Refusal::Unreachable("redacted".to_owned()))
@@ -292,3 +300,7 @@ fn garbage(body: Body) -> Body {
 #[cfg(test)]
 #[path = "redact_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "redact_voice_tests.rs"]
+mod voice_tests;
