@@ -1,13 +1,10 @@
 //! Dialling a voice: TCP, TLS, handshake, each within a limit.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -17,6 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use crate::dialect::{Handshake, Refusal};
+use crate::http::{TrustError, trust};
 
 /// From the first packet to the end of the handshake. Two lost first packets (sent again after 1 and 3 s) are survived, and
 /// it is shorter than the silence after which the core gives a turn up, so that a link that was slow once is not dialled
@@ -30,22 +28,6 @@ const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// An open socket to a voice.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-/// Why there can be no dialler.
-#[derive(Debug, thiserror::Error)]
-pub enum DiallerError {
-    /// The file with authorities cannot be used.
-    #[error("cannot use the authorities in {file}: {reason}")]
-    Authorities {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No TLS can be had.
-    #[error("cannot set up TLS")]
-    Tls(#[from] rustls::Error),
-}
 
 /// Dials one vendor for every call; holds what they trust.
 #[derive(Clone)]
@@ -63,8 +45,8 @@ impl Dialler {
     /// A dialler that trusts the authorities in `authorities`, a PEM file, and no others; without it, those of the web.
     ///
     /// # Errors
-    /// [`DiallerError`].
-    pub fn new(authorities: Option<&Path>) -> Result<Self, DiallerError> {
+    /// [`TrustError`].
+    pub fn new(authorities: Option<&Path>) -> Result<Self, TrustError> {
         Ok(Dialler { tls: Arc::new(trust(authorities)?) })
     }
 
@@ -89,34 +71,6 @@ impl Dialler {
             Err(_) => Err(Refusal::Unreachable("no answer in time".to_owned())),
         }
     }
-}
-
-/// TLS that trusts the authorities in `authorities`, a PEM file, and no others; without it, those of the web.
-///
-/// # Errors
-/// [`DiallerError`].
-pub fn trust(authorities: Option<&Path>) -> Result<ClientConfig, DiallerError> {
-    let roots = match authorities {
-        Some(file) => authorities_in(file)?,
-        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(tls)
-}
-
-fn authorities_in(file: &Path) -> Result<RootCertStore, DiallerError> {
-    let error = |reason: String| DiallerError::Authorities { file: file.display().to_string(), reason };
-    let pem = fs::read(file).map_err(|problem| error(problem.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|problem| error(problem.to_string()))?;
-        roots.add(certificate).map_err(|problem| error(problem.to_string()))?;
-    }
-    if roots.is_empty() { Err(error("it holds no certificate".to_owned())) } else { Ok(roots) }
 }
 
 fn refusal_of(error: &WsError) -> Refusal {

@@ -19,7 +19,7 @@ mod playing;
 mod prerendered;
 mod reply;
 mod request;
-mod speaker;
+pub(super) mod speaker;
 mod tls;
 pub mod tone;
 

@@ -87,7 +87,7 @@ fn scaled(sample: i16, volume: f32) -> i16 {
 }
 
 /// Each word sounds while its characters do.
-pub(super) fn tone_words(text: &str, at: impl Fn(usize) -> u32) -> Vec<Word> {
+pub(in crate::emulate) fn tone_words(text: &str, at: impl Fn(usize) -> u32) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut inside = false;
     for (index, c) in text.chars().enumerate() {
@@ -121,7 +121,7 @@ impl Speech {
 }
 
 /// The local voice's samples at `rate`, without delay and of the same length in time. `None` is a bug in the arguments.
-pub(super) fn resample(pcm: Vec<i16>, rate: u32) -> Option<Vec<i16>> {
+pub(in crate::emulate) fn resample(pcm: Vec<i16>, rate: u32) -> Option<Vec<i16>> {
     if rate == voice::RATE || pcm.is_empty() {
         return Some(pcm);
     }
