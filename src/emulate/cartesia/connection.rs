@@ -1,12 +1,15 @@
 //! One socket: handshake, dispatch to contexts, writing, and the ways in which a connection ends.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -77,6 +80,34 @@ impl Link for TcpStream {
 impl Link for TlsStream<TcpStream> {
     fn sever(&mut self) {
         self.get_mut().0.sever();
+    }
+}
+
+/// Any other byte stream: dropped without a close frame, it is as good as cut off.
+#[derive(Debug)]
+pub(super) struct Piped<S>(pub(super) S);
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Piped<S> {
+    fn sever(&mut self) {}
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Piped<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Piped<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -184,6 +185,33 @@ impl Shared {
             contexts_active: AtomicU32::new(0),
             connections_begun: AtomicU64::new(0),
         }
+    }
+}
+
+/// A server without a listener, for byte streams that are already connected.
+#[derive(Debug)]
+pub struct Emulator {
+    shared: Arc<Shared>,
+}
+
+impl Emulator {
+    /// A server that behaves as `settings` say; TLS is not its affair.
+    ///
+    /// # Errors
+    /// [`ServerError::Setting`].
+    pub fn new(settings: Settings) -> Result<Self, ServerError> {
+        Ok(Self { shared: Arc::new(Shared::new(settings)) })
+    }
+
+    /// Serves one connection to its end. With [`Voice::Tone`] it needs no thread.
+    pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, stream: S) {
+        let cancel = CancellationToken::new();
+        connection::serve(connection::Piped(stream), self.shared.clone(), connection::Room::Free, cancel).await;
+    }
+
+    /// The record of what happens here.
+    pub fn journal(&self) -> Journal {
+        self.shared.journal.clone()
     }
 }
 
