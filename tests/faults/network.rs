@@ -1,0 +1,204 @@
+//! A network of pipes: it leads calls to the emulated vendors by host name, counts the sockets and the bytes on both of
+//! their sides, and has faults of its own, below any protocol.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use trunkline::driver::{ByteStream, Connect};
+
+use crate::vendors::Vendor;
+
+/// Bytes that fit into a pipe, each way: less than the shortest buffer that a real socket has.
+const PIPE_BYTES: usize = 4 * 1024;
+/// How long what a call leaves behind may take to go; the slowest handshake of an emulated vendor is longer than the rest.
+const LEAVE_MAX: Duration = Duration::from_secs(20);
+
+/// What goes wrong with the network itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Nothing.
+    Good,
+    /// Nobody listens.
+    Refused,
+    /// Nobody answers.
+    Hangs,
+    /// The vendor reads so many bytes of what it is sent, and then nothing more.
+    Deaf(u64),
+}
+
+/// How often something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Times {
+    Once,
+    Always,
+}
+
+/// What has been counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Connections made.
+    pub(crate) dialled: AtomicU64,
+    /// Ends of them that are alive, both sides together.
+    pub(crate) open: AtomicI64,
+    /// Bytes that vendors have written.
+    pub(crate) written: AtomicU64,
+    /// Bytes of these that calls have read.
+    pub(crate) read: AtomicU64,
+    /// Most bytes that waited to be read, of all connections together.
+    pub(crate) unread_max: AtomicU64,
+}
+
+struct Place {
+    vendor: Arc<dyn Vendor>,
+    wire: Wire,
+    times: Times,
+    /// The wire's fault has happened.
+    happened: bool,
+}
+
+/// The way from calls to vendors.
+#[derive(Default)]
+pub(crate) struct Network {
+    places: Mutex<BTreeMap<String, Place>>,
+    served: Mutex<JoinSet<()>>,
+    /// Ends vendors that do not read any more, as an operator would.
+    killed: CancellationToken,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl Network {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Puts a vendor where `host` leads.
+    pub(crate) fn place(&self, host: &str, vendor: Arc<dyn Vendor>, wire: Wire, times: Times) {
+        self.places.lock().unwrap().insert(host.to_owned(), Place { vendor, wire, times, happened: false });
+    }
+
+    /// Waits until every vendor has noticed that its clients are gone.
+    pub(crate) async fn left(&self) {
+        self.killed.cancel();
+        let mut served = std::mem::take(&mut *self.served.lock().unwrap());
+        let all = async {
+            while let Some(ended) = served.join_next().await {
+                ended.unwrap();
+            }
+        };
+        timeout(LEAVE_MAX, all).await.expect("a vendor's end of a socket was left");
+        assert_eq!(self.counts.open.load(Ordering::Relaxed), 0, "ends of sockets are left");
+    }
+
+    /// What the wire to a host does this time.
+    fn wire_to(&self, host: &str) -> io::Result<(Arc<dyn Vendor>, Wire)> {
+        let mut places = self.places.lock().unwrap();
+        let place = places.get_mut(host).ok_or(io::ErrorKind::HostUnreachable)?;
+        let is_over = place.happened && place.times == Times::Once;
+        place.happened = true;
+        Ok((place.vendor.clone(), if is_over { Wire::Good } else { place.wire }))
+    }
+}
+
+impl Connect for Network {
+    fn connect<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
+        async move {
+            let (vendor, wire) = self.wire_to(host)?;
+            let deaf_after = match wire {
+                Wire::Good => u64::MAX,
+                Wire::Deaf(bytes) => bytes,
+                Wire::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Wire::Hangs => return std::future::pending().await,
+            };
+            self.counts.dialled.fetch_add(1, Ordering::Relaxed);
+            let (ours, theirs) = duplex(PIPE_BYTES);
+            let side = Side::Vendor { deaf_after, killed: Box::pin(self.killed.clone().cancelled_owned()) };
+            let theirs = End::new(theirs, side, &self.counts);
+            self.served.lock().unwrap().spawn(vendor.serve(Box::new(theirs)));
+            Ok(Box::new(End::new(ours, Side::Call, &self.counts)) as Box<dyn ByteStream>)
+        }
+        .boxed()
+    }
+}
+
+/// Whose end of a connection it is.
+enum Side {
+    Call,
+    /// It may stop reading, until it is killed.
+    Vendor {
+        deaf_after: u64,
+        killed: Pin<Box<WaitForCancellationFutureOwned>>,
+    },
+}
+
+/// One end of a connection, counted while it lives.
+struct End {
+    stream: DuplexStream,
+    side: Side,
+    counts: Arc<Counts>,
+    bytes_read: u64,
+}
+
+impl End {
+    fn new(stream: DuplexStream, side: Side, counts: &Arc<Counts>) -> Self {
+        counts.open.fetch_add(1, Ordering::Relaxed);
+        End { stream, side, counts: counts.clone(), bytes_read: 0 }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.counts.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for End {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let bytes_read = self.bytes_read;
+        if let Side::Vendor { deaf_after, killed } = &mut self.side
+            && bytes_read >= *deaf_after
+        {
+            // A process that hangs does not even notice that the other side goes. Nothing read is the end.
+            return killed.as_mut().poll(cx).map(Ok);
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = (buffer.filled().len() - before) as u64;
+        self.bytes_read += read;
+        if matches!(self.side, Side::Call) {
+            self.counts.read.fetch_add(read, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for End {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let (Poll::Ready(Ok(count)), Side::Vendor { .. }) = (&polled, &self.side) {
+            let counts = &self.counts;
+            let written = counts.written.fetch_add(*count as u64, Ordering::Relaxed) + *count as u64;
+            let unread = written.saturating_sub(counts.read.load(Ordering::Relaxed));
+            counts.unread_max.fetch_max(unread, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
