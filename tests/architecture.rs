@@ -132,7 +132,13 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
         ],
     ),
     // `agent` for the names that tools of the operator's may not have; `serde_json` because their schemas become JSON.
-    ("config", &["agent", "server"], &["config", "serde", "serde_json", "strsim", "thiserror", "toml"]),
+    // `audio`, `call` and `dialect` for their settings: the section of a voice says itself what it means to them, so that a
+    // voice is one file here.
+    (
+        "config",
+        &["audio", "call", "dialect", "agent", "server"],
+        &["config", "serde", "serde_json", "strsim", "thiserror", "toml"],
+    ),
     ("telemetry", &["config"], &["tracing_subscriber"]),
     (
         "gateway",

@@ -20,6 +20,7 @@ mod playing;
 mod playout;
 mod recovery;
 pub mod settings;
+mod slots;
 mod speech;
 pub mod stats;
 mod text;
@@ -326,13 +327,13 @@ impl Call {
             TtsEvent::Up { voice } => self.on_link_up(now, voice),
             TtsEvent::Down { voice, fault } => self.on_link_down(now, voice, &fault),
             TtsEvent::Audio { context, audio } => self.on_audio(now, context, &audio),
-            TtsEvent::Words { context, words } => {
-                match self.live_context(context) {
-                    Some(context) => context.push_words(now, &words),
-                    None => self.stats.late_chunks += 1,
-                }
-                self.heard_on(now, context);
+            TtsEvent::Words { context, words } => self.on_timed_words(now, context, &words),
+            TtsEvent::TimedAudio { context, audio, words } => {
+                self.on_timed_words(now, context, &words);
+                self.on_audio(now, context, &audio);
             }
+            TtsEvent::Spoken { context, texts } => self.on_spoken(now, context, texts),
+            TtsEvent::Granted { context } => self.on_granted(context),
             TtsEvent::Done { context } => self.on_done(now, context),
             TtsEvent::Failed { context, fault } => self.on_failed(now, context, fault),
             TtsEvent::Ignored => {}

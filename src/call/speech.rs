@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::action::{Action, AgentReport, Cause, Flow, Heard, Place, TtsCommand};
 use super::agent::ANNOUNCEMENTS;
 use super::contexts::Context;
-use super::event::{Delivery, Fault, FaultKind, Say};
+use super::event::{Delivery, Fault, FaultKind, Say, TimedWord};
 use super::links;
 use super::settings::{Buffering, Voice};
 use super::text::{Piece, Scribe};
@@ -244,6 +244,22 @@ impl Call {
         if let Some(line) = &mut self.line {
             line.playout.push(now, id, frames);
         }
+    }
+
+    pub(super) fn on_timed_words(&mut self, now: CallTime, id: ContextId, words: &[TimedWord]) {
+        match self.live_context(id) {
+            Some(context) => context.push_words(now, words),
+            None => self.stats.late_chunks += 1,
+        }
+        self.heard_on(now, id);
+    }
+
+    /// The audio of a context so far ends where its text number `texts` ends.
+    pub(super) fn on_spoken(&mut self, now: CallTime, id: ContextId, texts: usize) {
+        if let Some(context) = self.live_context(id) {
+            context.on_spoken(now, texts);
+        }
+        self.heard_on(now, id);
     }
 
     pub(super) fn on_done(&mut self, now: CallTime, id: ContextId) {

@@ -49,6 +49,21 @@ impl Run {
     }
 }
 
+/// A place in the account that a turn asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permit {
+    /// For which of its contexts.
+    pub(super) context: ContextId,
+    /// Of which voice's account.
+    pub(super) voice: VoiceIndex,
+    /// Since when.
+    pub(super) asked: CallTime,
+    /// It was asked for while another turn was heard.
+    pub(super) ahead: bool,
+    /// It is there.
+    pub(super) granted: bool,
+}
+
 /// The next thing to give to a context.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
@@ -116,6 +131,8 @@ pub(super) struct Turn {
     pub(super) text_gate: Gate,
     /// Holds its agent back.
     pub(super) agent_gate: Gate,
+    /// Whether it has asked for a place for its next context.
+    pub(super) permit: Option<Permit>,
     runs: VecDeque<Run>,
     /// Reads the agent's text. What it holds belongs behind the last run.
     scribe: Scribe,
@@ -149,6 +166,7 @@ impl Turn {
             dialled: false,
             text_gate: Gate::default(),
             agent_gate: Gate::default(),
+            permit: None,
             runs: VecDeque::new(),
             scribe,
             passed: Piece::default(),
@@ -284,6 +302,13 @@ impl Turn {
         match self.open_context() {
             Some(context) => context.pass_text(piece),
             None => self.passed.append(piece),
+        }
+    }
+
+    /// The place that it asked for is there.
+    pub(super) fn granted(&mut self, context: ContextId) {
+        if let Some(permit) = self.permit.as_mut().filter(|permit| permit.context == context) {
+            permit.granted = true;
         }
     }
 

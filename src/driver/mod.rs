@@ -277,7 +277,9 @@ impl Driver {
         loop {
             match self.call.poll_action()? {
                 Action::Carrier(command) => self.tell_carrier(&command),
-                Action::Tts(command) => self.own.extend(self.links.tell(command, &mut self.peers, &mut self.tasks)),
+                Action::Tts(command) => {
+                    self.own.extend(self.links.tell(now, command, &mut self.peers, &mut self.tasks))
+                }
                 Action::Hearing(command) => {
                     self.own.extend(self.hearing.tell(&command, &mut self.peers, &mut self.tasks));
                 }

@@ -28,6 +28,8 @@ pub(super) struct Mood {
     pub(super) stall_after: Option<usize>,
     /// Answers each text with this fault.
     pub(super) refuse: Option<FaultKind>,
+    /// Grants a place in the account after so many milliseconds.
+    pub(super) grants_after: u64,
     /// Refuses the link with this fault.
     pub(super) no_link: Option<FaultKind>,
 }
@@ -56,6 +58,7 @@ impl Rig {
                 None => self.later(30, TtsEvent::Up { voice }),
             },
             TtsCommand::HangUp { voice } => self.drop_link(voice),
+            TtsCommand::Reserve { context, .. } => self.later(self.mood.grants_after, TtsEvent::Granted { context }),
             TtsCommand::Speak { on, text } => {
                 let buffers = matches!(self.call.settings.voices[on.voice].buffering, Buffering::Vendor { .. });
                 if !self.contexts.iter().any(|speaking| speaking.context == on.context) {
