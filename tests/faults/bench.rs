@@ -197,6 +197,11 @@ impl Bench {
         .await;
     }
 
+    /// How long sounds of a kind have been heard.
+    pub(crate) fn heard_so_far(&self, is_it: impl Fn(Sound) -> bool) -> Duration {
+        self.tape.lock().unwrap().heard_for(Duration::ZERO, self.now(), is_it)
+    }
+
     /// The caller hangs up; what was heard, once nothing is left of the call anywhere.
     pub(crate) async fn hang_up(mut self) -> Outcome {
         assert_eq!(*self.ended.borrow(), None, "the call was over before it was to be");

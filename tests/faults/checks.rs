@@ -29,11 +29,11 @@ pub(crate) fn silence(outcome: &Outcome, turns: &[Spoken]) -> Duration {
     longest
 }
 
-/// Checks that nothing of what was cut off was heard after `clear`.
-pub(crate) fn nothing_stale(outcome: &Outcome, turns: &[Spoken], contexts: &[ContextRecord]) {
+/// Checks that nothing of what was cut off was heard after `clear`, until `end` or the next turn.
+pub(crate) fn nothing_stale(outcome: &Outcome, turns: &[Spoken], end: Duration, contexts: &[ContextRecord]) {
     let tape = &outcome.tape;
     for clear in &tape.clears {
-        let next = turns.iter().map(|turn| turn.from).find(|from| from > clear).unwrap_or(Duration::MAX);
+        let next = turns.iter().map(|turn| turn.from).find(|from| from > clear).unwrap_or(end);
         let stale = tape.heard_for(*clear, next, |_| true);
         assert_eq!(stale, Duration::ZERO, "right after clear at {clear:?}");
         if contexts.len() > tone::TONES as usize {

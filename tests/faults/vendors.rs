@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use trunkline::dialect::cartesia::Cartesia;
+use trunkline::dialect::speech::Language;
 use trunkline::driver::{ByteStream, Connect, VoiceLink};
-use trunkline::emulate::cartesia::{self, ContextRecord, Emulator, Journal};
+use trunkline::emulate::cartesia::{self, ContextRecord, Emulator};
 use trunkline::ids::StreamSid;
 use trunkline::server::Speaker;
 
@@ -19,62 +19,62 @@ pub(crate) trait Vendor: Send + Sync {
 
 /// A vendor under test.
 pub(crate) struct Row {
-    /// Its name in the configuration and in the documents.
+    /// Its name in the configuration and in the documents; `{name}.test` is its host in the network of pipes.
     pub(crate) name: &'static str,
-    /// Its host in the network of pipes.
-    pub(crate) host: &'static str,
-    /// Configuration of a call that speaks through it.
-    pub(crate) toml: &'static str,
-    /// An emulator of it with these faults, in the words of its own switches.
-    pub(crate) vendor: fn(&[String]) -> Arc<dyn Vendor>,
-    /// Switches of the common faults that are called otherwise here, or do not exist: its protocol has nothing like it.
-    pub(crate) otherwise: &'static [(&'static str, Option<&'static str>)],
+    /// Scheme and path of its URL, around the host.
+    pub(crate) url: (&'static str, &'static str),
+    /// An emulator of it with these faults, all with the limits that the vendor documents. `None` if one of them cannot
+    /// happen to it: its protocol has nothing of the kind.
+    pub(crate) vendor: fn(&[String]) -> Option<Arc<dyn Vendor>>,
 }
 
 /// Every vendor under test.
-pub(crate) const ROWS: &[Row] = &[Row {
-    name: "cartesia",
-    host: "cartesia.test",
-    toml: "speech.provider = \"cartesia\"\nspeech.cartesia.api_key = \"the-key\"\n\
-           speech.cartesia.url = \"ws://cartesia.test/tts/websocket\"",
-    vendor: |faults| {
-        let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
-        let settings = cartesia::Settings { voice: cartesia::Voice::Tone, faults, ..cartesia::Settings::default() };
-        Arc::new(InPlace::new(settings))
-    },
-    otherwise: &[],
-}];
+pub(crate) const ROWS: &[Row] = &[Row { name: "cartesia", url: ("ws", "/tts/websocket"), vendor: cartesia }];
+
+fn cartesia(faults: &[String]) -> Option<Arc<dyn Vendor>> {
+    let faults = faults.iter().map(|fault| fault.parse()).collect::<Result<_, _>>().ok()?;
+    let settings = cartesia::Settings { voice: cartesia::Voice::Tone, faults, ..cartesia::Settings::default() };
+    Some(Arc::new(InPlace(Emulator::new(settings).unwrap())))
+}
+
+impl Row {
+    /// Its host in the network of pipes.
+    pub(crate) fn host(&self) -> String {
+        format!("{}.test", self.name)
+    }
+
+    /// The configuration of a call that speaks through it alone.
+    pub(crate) fn toml(&self) -> String {
+        let (name, (scheme, path)) = (self.name, self.url);
+        format!(
+            "speech.chain = [\"{name}\"]\nspeech.{name}.api_key = \"the-key\"\n\
+             speech.{name}.url = \"{scheme}://{}{path}\"",
+            self.host()
+        )
+    }
+}
 
 /// The link of a call to a voice of its configuration, over `network`.
 pub(crate) fn link(speaker: Speaker, stream: &StreamSid, network: &Arc<dyn Connect>) -> VoiceLink {
     match speaker {
         Speaker::Local(pool) => VoiceLink::Local(pool),
-        Speaker::Cartesia { settings, dialler } => VoiceLink::Socket {
-            dialect: Box::new(Cartesia::new(settings, stream)),
-            dialler: Arc::new((*dialler).clone().over(network.clone())),
+        Speaker::Remote { settings, dialler } => match settings.language(stream) {
+            Language::Socket(dialect) => {
+                VoiceLink::Socket { dialect, dialler: Arc::new((*dialler).clone().over(network.clone())) }
+            }
         },
     }
 }
 
 /// An emulator without a listener.
-struct InPlace {
-    emulator: Emulator,
-    journal: Journal,
-}
-
-impl InPlace {
-    fn new(settings: cartesia::Settings) -> Self {
-        let emulator = Emulator::new(settings).unwrap();
-        InPlace { journal: emulator.journal(), emulator }
-    }
-}
+struct InPlace(Emulator);
 
 impl Vendor for InPlace {
     fn serve(self: Arc<Self>, stream: Box<dyn ByteStream>) -> BoxFuture<'static, ()> {
-        Box::pin(async move { self.emulator.serve(stream).await })
+        Box::pin(async move { self.0.serve(stream).await })
     }
 
     fn contexts(&self) -> Vec<ContextRecord> {
-        self.journal.contexts()
+        self.0.journal().contexts()
     }
 }
