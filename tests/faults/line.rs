@@ -1,7 +1,7 @@
 //! The carrier's end of a call, made of channels: it plays what it is sent on the runtime's clock, echoes each mark when
 //! what is before it has been played, and sends the caller's silence meanwhile.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub(crate) struct Tape {
     /// When what waits will have been played.
     dry_at: Duration,
     marks: VecDeque<(Duration, String)>,
+    /// What frames hold that came before.
+    known: BTreeMap<Vec<u8>, Sound>,
 }
 
 impl Tape {
@@ -77,11 +79,15 @@ impl Tape {
 
     fn take_media(&mut self, now: Duration, payload: &str) {
         let words = STANDARD.decode(payload).unwrap();
-        let mut samples = Vec::with_capacity(words.len());
-        g711::decode_mulaw_into(&words, &mut samples);
-        let length = Duration::from_micros(samples.len() as u64 * 1_000_000 / u64::from(RATE));
+        let length = Duration::from_micros(words.len() as u64 * 1_000_000 / u64::from(RATE));
         let at = self.dry_at.max(now);
-        self.played.push(Played { at, length, sound: sound_of(&samples) });
+        // A frame holds whole periods of every tone, so that most frames have been heard before.
+        let sound = *self.known.entry(words).or_insert_with_key(|words| {
+            let mut samples = Vec::with_capacity(words.len());
+            g711::decode_mulaw_into(words, &mut samples);
+            sound_of(&samples)
+        });
+        self.played.push(Played { at, length, sound });
         self.dry_at = at + length;
         self.ahead_max = self.ahead_max.max(self.dry_at - now);
     }

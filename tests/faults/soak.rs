@@ -1,12 +1,13 @@
 //! Many short calls, each with faults at random: a seed decides everything, and a call that fails names its own.
 //!
-//! `TRUNKLINE_SOAK_CALLS` makes more of them than the usual few hundred, `TRUNKLINE_SOAK_SEED` begins elsewhere.
+//! `TRUNKLINE_SOAK_CALLS` makes more of them than the usual few hundred, `TRUNKLINE_SOAK_SEED` begins elsewhere,
+//! and with `TRUNKLINE_SOAK_SHOW` each call says first what will go wrong with it.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::bench::{Bench, Spoken};
+use crate::bench::{Bench, Outcome, Spoken};
 use crate::checks;
 use crate::faults::{Cause, FAULTS};
 use crate::network::{Network, Times, Wire};
@@ -75,6 +76,7 @@ struct Told {
     turns: u64,
     cut: u64,
     by_fallback: u64,
+    skipping: u64,
     dialled: u64,
     silence: Duration,
 }
@@ -84,6 +86,7 @@ impl Told {
         self.turns += other.turns;
         self.cut += other.cut;
         self.by_fallback += other.by_fallback;
+        self.skipping += other.skipping;
         self.dialled += other.dialled;
         self.silence = self.silence.max(other.silence);
     }
@@ -106,6 +109,9 @@ async fn call(seed: u64) -> Told {
         }
     }
     let vendor = (row.vendor)(&switches).unwrap();
+    if std::env::var_os("TRUNKLINE_SOAK_SHOW").is_some() {
+        println!("seed {seed}: {} {switches:?} {wire:?} {times:?}", row.name);
+    }
     let network = Network::new();
     network.place(&row.host(), vendor.clone(), wire, times);
     let bench = Bench::start(&network, &row.toml());
@@ -139,11 +145,15 @@ async fn call(seed: u64) -> Told {
     told
 }
 
-fn check_turn(outcome: &crate::bench::Outcome, turn: &Spoken, told: &mut Told) {
-    if turn.heard.text != turn.text && outcome.failure(turn.turn).is_none() {
-        // Cut off: what was heard is the beginning of what was to be said.
-        assert!(turn.text.starts_with(turn.heard.text.trim_end()), "{turn:?}");
-        return;
-    }
+/// What was heard is what was to be said, or its beginning; where a voice failed in mid-sentence and had timed no words,
+/// the words that were reported as skipped are missing.
+fn check_turn(outcome: &Outcome, turn: &Spoken, told: &mut Told) {
     told.by_fallback += u64::from(outcome.failure(turn.turn).is_some());
+    let mut rest = turn.text.split_whitespace();
+    for word in turn.heard.text.split_whitespace() {
+        assert!(rest.any(|other| other == word), "{word} was heard again, or was never to be said: {turn:?}");
+    }
+    let is_beginning = turn.text.starts_with(turn.heard.text.trim_end());
+    assert!(is_beginning || outcome.skipped(turn.turn), "{turn:?}");
+    told.skipping += u64::from(!is_beginning);
 }
