@@ -9,3 +9,4 @@ pub mod fault;
 pub mod floor;
 pub mod llm;
 pub mod stt;
+pub mod tts;

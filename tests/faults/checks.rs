@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use trunkline::emulate::cartesia::{ContextRecord, tone};
+use trunkline::emulate::tts::{ContextRecord, tone};
 
 use crate::bench::{Outcome, Spoken};
 use crate::line::Sound;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use trunkline::audio::g711;
 use trunkline::driver::Frame;
-use trunkline::emulate::cartesia::tone;
+use trunkline::emulate::tts::tone;
 
 /// Samples a second.
 const RATE: u32 = 8_000;

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use trunkline::driver::{ByteStream, Connect};
 
 use crate::vendors::Vendor;
@@ -33,8 +33,6 @@ pub(crate) enum Wire {
     Refused,
     /// Nobody answers.
     Hangs,
-    /// The vendor reads so many bytes of what it is sent, and then nothing more.
-    Deaf(u64),
 }
 
 /// How often something happens.
@@ -49,14 +47,20 @@ pub(crate) enum Times {
 pub(crate) struct Counts {
     /// Connections made.
     pub(crate) dialled: AtomicU64,
-    /// Ends of them that are alive, both sides together.
-    pub(crate) open: AtomicI64,
+    /// Ends of them that are alive, on the side of calls and on that of vendors.
+    open: [AtomicI64; 2],
     /// Bytes that vendors have written.
     pub(crate) written: AtomicU64,
     /// Bytes of these that calls have read.
     pub(crate) read: AtomicU64,
     /// Most bytes that waited to be read, of all connections together.
     pub(crate) unread_max: AtomicU64,
+}
+
+impl Counts {
+    fn open_on(&self, side: Side) -> i64 {
+        self.open[side as usize].load(Ordering::Relaxed)
+    }
 }
 
 struct Place {
@@ -72,8 +76,7 @@ struct Place {
 pub(crate) struct Network {
     places: Mutex<BTreeMap<String, Place>>,
     served: Mutex<JoinSet<()>>,
-    /// Ends vendors that do not read any more, as an operator would.
-    killed: CancellationToken,
+    stop: CancellationToken,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -87,17 +90,21 @@ impl Network {
         self.places.lock().unwrap().insert(host.to_owned(), Place { vendor, wire, times, happened: false });
     }
 
-    /// Waits until every vendor has noticed that its clients are gone.
+    /// Checks that the calls have left nothing open, and waits until every vendor has noticed that its clients are gone.
+    /// One that does not read any more never does, and is told in the end.
     pub(crate) async fn left(&self) {
-        self.killed.cancel();
+        assert_eq!(self.counts.open_on(Side::Call), 0, "a call has left its end of a socket");
         let mut served = std::mem::take(&mut *self.served.lock().unwrap());
-        let all = async {
+        let mut all = std::pin::pin!(async {
             while let Some(ended) = served.join_next().await {
                 ended.unwrap();
             }
-        };
-        timeout(LEAVE_MAX, all).await.expect("a vendor's end of a socket was left");
-        assert_eq!(self.counts.open.load(Ordering::Relaxed), 0, "ends of sockets are left");
+        });
+        if timeout(LEAVE_MAX, &mut all).await.is_err() {
+            self.stop.cancel();
+            timeout(LEAVE_MAX, all).await.expect("a vendor does not stop");
+        }
+        assert_eq!(self.counts.open_on(Side::Vendor), 0, "a vendor has left its end of a socket");
     }
 
     /// What the wire to a host does this time.
@@ -114,17 +121,15 @@ impl Connect for Network {
     fn connect<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         async move {
             let (vendor, wire) = self.wire_to(host)?;
-            let deaf_after = match wire {
-                Wire::Good => u64::MAX,
-                Wire::Deaf(bytes) => bytes,
+            match wire {
+                Wire::Good => {}
                 Wire::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
                 Wire::Hangs => return std::future::pending().await,
-            };
+            }
             self.counts.dialled.fetch_add(1, Ordering::Relaxed);
             let (ours, theirs) = duplex(PIPE_BYTES);
-            let side = Side::Vendor { deaf_after, killed: Box::pin(self.killed.clone().cancelled_owned()) };
-            let theirs = End::new(theirs, side, &self.counts);
-            self.served.lock().unwrap().spawn(vendor.serve(Box::new(theirs)));
+            let theirs = End::new(theirs, Side::Vendor, &self.counts);
+            self.served.lock().unwrap().spawn(vendor.serve(Box::new(theirs), self.stop.clone()));
             Ok(Box::new(End::new(ours, Side::Call, &self.counts)) as Box<dyn ByteStream>)
         }
         .boxed()
@@ -132,13 +137,10 @@ impl Connect for Network {
 }
 
 /// Whose end of a connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Call,
-    /// It may stop reading, until it is killed.
-    Vendor {
-        deaf_after: u64,
-        killed: Pin<Box<WaitForCancellationFutureOwned>>,
-    },
+    Vendor,
 }
 
 /// One end of a connection, counted while it lives.
@@ -146,36 +148,27 @@ struct End {
     stream: DuplexStream,
     side: Side,
     counts: Arc<Counts>,
-    bytes_read: u64,
 }
 
 impl End {
     fn new(stream: DuplexStream, side: Side, counts: &Arc<Counts>) -> Self {
-        counts.open.fetch_add(1, Ordering::Relaxed);
-        End { stream, side, counts: counts.clone(), bytes_read: 0 }
+        counts.open[side as usize].fetch_add(1, Ordering::Relaxed);
+        End { stream, side, counts: counts.clone() }
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.counts.open.fetch_sub(1, Ordering::Relaxed);
+        self.counts.open[self.side as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl AsyncRead for End {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let bytes_read = self.bytes_read;
-        if let Side::Vendor { deaf_after, killed } = &mut self.side
-            && bytes_read >= *deaf_after
-        {
-            // A process that hangs does not even notice that the other side goes. Nothing read is the end.
-            return killed.as_mut().poll(cx).map(Ok);
-        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let read = (buffer.filled().len() - before) as u64;
-        self.bytes_read += read;
-        if matches!(self.side, Side::Call) {
+        if self.side == Side::Call {
             self.counts.read.fetch_add(read, Ordering::Relaxed);
         }
         polled
@@ -185,7 +178,7 @@ impl AsyncRead for End {
 impl AsyncWrite for End {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let (Poll::Ready(Ok(count)), Side::Vendor { .. }) = (&polled, &self.side) {
+        if let (Poll::Ready(Ok(count)), Side::Vendor) = (&polled, self.side) {
             let counts = &self.counts;
             let written = counts.written.fetch_add(*count as u64, Ordering::Relaxed) + *count as u64;
             let unread = written.saturating_sub(counts.read.load(Ordering::Relaxed));

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 use trunkline::dialect::speech::Language;
 use trunkline::driver::{ByteStream, Connect, VoiceLink};
-use trunkline::emulate::cartesia::{self, ContextRecord, Emulator};
+use trunkline::emulate::tts::{self, ContextRecord, Emulator};
 use trunkline::ids::StreamSid;
 use trunkline::server::Speaker;
 
 /// An emulated vendor.
 pub(crate) trait Vendor: Send + Sync {
-    /// Serves a connection to its end.
-    fn serve(self: Arc<Self>, stream: Box<dyn ByteStream>) -> BoxFuture<'static, ()>;
+    /// Serves a connection to its end, or until `stop`.
+    fn serve(self: Arc<Self>, stream: Box<dyn ByteStream>, stop: CancellationToken) -> BoxFuture<'static, ()>;
     /// What it was asked to say, and what came of it.
     fn contexts(&self) -> Vec<ContextRecord>;
 }
@@ -22,18 +23,26 @@ pub(crate) struct Row {
     /// Its name in the configuration and in the documents; `{name}.test` is its host in the network of pipes.
     pub(crate) name: &'static str,
     /// Scheme and path of its URL, around the host.
-    pub(crate) url: (&'static str, &'static str),
+    url: (&'static str, &'static str),
     /// An emulator of it with these faults, all with the limits that the vendor documents. `None` if one of them cannot
     /// happen to it: its protocol has nothing of the kind.
     pub(crate) vendor: fn(&[String]) -> Option<Arc<dyn Vendor>>,
 }
 
 /// Every vendor under test.
-pub(crate) const ROWS: &[Row] = &[Row { name: "cartesia", url: ("ws", "/tts/websocket"), vendor: cartesia }];
+pub(crate) const ROWS: &[Row] = &[Row {
+    name: "cartesia",
+    url: ("ws", "/tts/websocket"),
+    vendor: |faults| emulator(tts::Vendor::Cartesia, faults),
+}];
 
-fn cartesia(faults: &[String]) -> Option<Arc<dyn Vendor>> {
-    let faults = faults.iter().map(|fault| fault.parse()).collect::<Result<_, _>>().ok()?;
-    let settings = cartesia::Settings { voice: cartesia::Voice::Tone, faults, ..cartesia::Settings::default() };
+/// One of the vendors that share an engine, speaking in tones.
+fn emulator(vendor: tts::Vendor, faults: &[String]) -> Option<Arc<dyn Vendor>> {
+    let faults: Vec<tts::Fault> = faults.iter().map(|fault| fault.parse().unwrap()).collect();
+    if !faults.iter().all(|fault| fault.kind.happens_to(vendor)) {
+        return None;
+    }
+    let settings = tts::Settings { voice: tts::Voice::Tone, faults, ..tts::Settings::of(vendor) };
     Some(Arc::new(InPlace(Emulator::new(settings).unwrap())))
 }
 
@@ -70,8 +79,8 @@ pub(crate) fn link(speaker: Speaker, stream: &StreamSid, network: &Arc<dyn Conne
 struct InPlace(Emulator);
 
 impl Vendor for InPlace {
-    fn serve(self: Arc<Self>, stream: Box<dyn ByteStream>) -> BoxFuture<'static, ()> {
-        Box::pin(async move { self.0.serve(stream).await })
+    fn serve(self: Arc<Self>, stream: Box<dyn ByteStream>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.0.serve_until(stream, stop).await })
     }
 
     fn contexts(&self) -> Vec<ContextRecord> {
