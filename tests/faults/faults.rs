@@ -60,7 +60,6 @@ pub(crate) const FAULTS: &[Fault] = &[
     switch("a cancel answered with the end", "cancel-done"),
     switch("audio after the end", "after-done=3"),
     switch("the end never comes", "no-done"),
-    switch("contexts expire after 300 ms", "expiry=300"),
     switch("chunks cut inside samples", "odd-chunks"),
     switch("all audio at once", "burst"),
     switch("word times before the audio", "timestamps-before"),
@@ -107,7 +106,8 @@ mod tests {
             .filter_map(|fault| fault.switch(Times::Always))
             .map(|switch| switch.parse::<Switch>().unwrap().kind)
             .collect();
-        for kind in FaultKind::ALL {
+        // What expires when nothing is said is in the long calls, at the limits that the vendors document.
+        for kind in FaultKind::ALL.iter().filter(|kind| **kind != FaultKind::Expiry) {
             assert_eq!(kinds.iter().filter(|other| *other == kind).count(), 1, "{kind:?}");
         }
     }

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use crate::bench::{Bench, Outcome, Spoken};
 use crate::checks::{self, Who};
 use crate::line::Sound;
-use crate::network::{Network, Times, Wire};
-use crate::runs::side_by_side;
+use crate::network::{Made, Network, Times, Wire};
+use crate::runs::{Time, side_by_side};
 use crate::vendors::{ROWS, Row, Vendor};
 
 /// How long the caller may hear nothing inside a speech.
@@ -37,13 +37,13 @@ fn sentence(number: usize) -> String {
 #[test]
 fn a_speech_of_five_minutes_has_no_gap() {
     let rows: Vec<&Row> = ROWS.iter().collect();
-    told(&rows, side_by_side(&rows, five_minutes));
+    told(&rows, side_by_side(Time::Paused, &rows, five_minutes));
 }
 
 #[test]
 fn a_call_of_two_hours_has_no_gap() {
     let rows: Vec<&Row> = ROWS.iter().collect();
-    told(&rows, side_by_side(&rows, two_hours));
+    told(&rows, side_by_side(Time::Paused, &rows, two_hours));
 }
 
 fn told(rows: &[&Row], ended: Vec<Result<(), String>>) {
@@ -58,7 +58,7 @@ fn told(rows: &[&Row], ended: Vec<Result<(), String>>) {
 /// A call through a vendor with which nothing goes wrong.
 fn call(row: &Row, hush_every: Duration) -> (Bench, Arc<dyn Vendor>) {
     let vendor = (row.vendor)(&[]).unwrap();
-    let network = Network::new();
+    let network = Network::of(Made::Pipes);
     network.place(&row.host(), vendor.clone(), Wire::Good, Times::Once);
     (Bench::changed(&network, &row.toml(), hush_every, |_| {}), vendor)
 }

@@ -12,9 +12,11 @@
 mod bench;
 mod cell;
 mod checks;
+mod docs;
 mod faults;
 mod line;
 mod long;
+mod loopback;
 mod network;
 mod runs;
 mod soak;

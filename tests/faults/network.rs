@@ -1,8 +1,9 @@
-//! A network of pipes: it leads calls to the emulated vendors by host name, counts the sockets and the bytes on both of
-//! their sides, and has faults of its own, below any protocol.
+//! A network of pipes, or of loopback's sockets: it leads calls to the emulated vendors by host name, counts the sockets
+//! and the bytes on both of their sides, and has faults of its own, below any protocol.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, duplex};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use trunkline::driver::{ByteStream, Connect};
+use trunkline::driver::{ByteStream, Connect, Tcp};
 
 use crate::vendors::Vendor;
 
@@ -35,6 +37,35 @@ pub(crate) enum Wire {
     Hangs,
 }
 
+/// What connections are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// Memory: the only ones that fit a paused clock.
+    #[default]
+    Pipes,
+    /// TCP on this machine.
+    Tcp,
+}
+
+impl Made {
+    /// Both ends of a connection.
+    async fn ends(self) -> io::Result<(Box<dyn ByteStream>, Box<dyn ByteStream>)> {
+        match self {
+            Made::Pipes => {
+                let (ours, theirs) = duplex(PIPE_BYTES);
+                Ok((Box::new(ours), Box::new(theirs)))
+            }
+            Made::Tcp => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+                let ours = Tcp.connect("127.0.0.1", listener.local_addr()?.port()).await?;
+                let (theirs, _) = listener.accept().await?;
+                theirs.set_nodelay(true)?;
+                Ok((ours, Box::new(theirs)))
+            }
+        }
+    }
+}
+
 /// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Times {
@@ -45,7 +76,7 @@ pub(crate) enum Times {
 /// What has been counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Connections made.
+    /// Connections asked for.
     pub(crate) dialled: AtomicU64,
     /// Ends of them that are alive, on the side of calls and on that of vendors.
     open: [AtomicI64; 2],
@@ -74,6 +105,7 @@ struct Place {
 /// The way from calls to vendors.
 #[derive(Default)]
 pub(crate) struct Network {
+    made: Made,
     places: Mutex<BTreeMap<String, Place>>,
     served: Mutex<JoinSet<()>>,
     stop: CancellationToken,
@@ -81,8 +113,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
+    pub(crate) fn of(made: Made) -> Arc<Self> {
+        Arc::new(Network { made, ..Network::default() })
     }
 
     /// Puts a vendor where `host` leads.
@@ -120,14 +152,14 @@ impl Network {
 impl Connect for Network {
     fn connect<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         async move {
+            self.counts.dialled.fetch_add(1, Ordering::Relaxed);
             let (vendor, wire) = self.wire_to(host)?;
             match wire {
                 Wire::Good => {}
                 Wire::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
                 Wire::Hangs => return std::future::pending().await,
             }
-            self.counts.dialled.fetch_add(1, Ordering::Relaxed);
-            let (ours, theirs) = duplex(PIPE_BYTES);
+            let (ours, theirs) = self.made.ends().await?;
             let theirs = End::new(theirs, Side::Vendor, &self.counts);
             self.served.lock().unwrap().spawn(vendor.serve(Box::new(theirs), self.stop.clone()));
             Ok(Box::new(End::new(ours, Side::Call, &self.counts)) as Box<dyn ByteStream>)
@@ -145,13 +177,13 @@ enum Side {
 
 /// One end of a connection, counted while it lives.
 struct End {
-    stream: DuplexStream,
+    stream: Box<dyn ByteStream>,
     side: Side,
     counts: Arc<Counts>,
 }
 
 impl End {
-    fn new(stream: DuplexStream, side: Side, counts: &Arc<Counts>) -> Self {
+    fn new(stream: Box<dyn ByteStream>, side: Side, counts: &Arc<Counts>) -> Self {
         counts.open[side as usize].fetch_add(1, Ordering::Relaxed);
         End { stream, side, counts: counts.clone() }
     }

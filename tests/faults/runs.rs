@@ -1,4 +1,4 @@
-//! Calls side by side: each in a thread's own runtime, on a clock of its own that stands still while anybody works.
+//! Calls side by side: each in a thread's own runtime, mostly on a clock of its own that stands still while anybody works.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,17 +15,35 @@ const CALL_MAX: Duration = Duration::from_secs(4 * 3_600);
 /// Letters of a failure that are told.
 const TOLD_CHARS: usize = 600;
 
-/// Runs `work` in a runtime of one thread whose clock is paused.
-pub(crate) fn on_paused_clock<T>(work: impl Future<Output = T>) -> T {
-    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let done = runtime.block_on(async { timeout(CALL_MAX, Box::pin(work)).await.expect("a call without an end") });
-    // Work of the local voice that nobody waits for any more.
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    done
+/// Which clock calls go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// One that jumps to the next moment at which anything happens.
+    Paused,
+    /// The machine's.
+    Real,
+}
+
+impl Time {
+    /// How many calls are run at once: those in real time wait most of it.
+    fn threads(self) -> usize {
+        match self {
+            Time::Paused => available_parallelism().map_or(1, usize::from),
+            Time::Real => 16,
+        }
+    }
+
+    fn run<T>(self, work: impl Future<Output = T>) -> T {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(self == Time::Paused).build().unwrap();
+        let done = runtime.block_on(async { timeout(CALL_MAX, Box::pin(work)).await.expect("a call without an end") });
+        // Work of the local voice that nobody waits for any more.
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        done
+    }
 }
 
 /// What became of each job, in their order; a panic is told in its words.
-pub(crate) fn side_by_side<J, T, F>(jobs: &[J], run: impl Fn(J) -> F + Sync) -> Vec<Result<T, String>>
+pub(crate) fn side_by_side<J, T, F>(time: Time, jobs: &[J], run: impl Fn(J) -> F + Sync) -> Vec<Result<T, String>>
 where
     J: Copy + Sync,
     T: Send,
@@ -34,12 +52,12 @@ where
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     scope(|threads| {
-        for _ in 0..available_parallelism().map_or(1, usize::from) {
+        for _ in 0..time.threads() {
             threads.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(job) = jobs.get(index).copied() else { return };
-                    let ended = catch_unwind(AssertUnwindSafe(|| on_paused_clock(run(job))));
+                    let ended = catch_unwind(AssertUnwindSafe(|| time.run(run(job))));
                     done.lock().unwrap().push((index, ended.map_err(|reason| words_of(&*reason))));
                 }
             });

@@ -10,12 +10,14 @@ use tokio::time::sleep;
 use crate::bench::{Bench, Outcome, Spoken};
 use crate::checks;
 use crate::faults::{Cause, FAULTS};
-use crate::network::{Network, Times, Wire};
-use crate::runs::side_by_side;
+use crate::network::{Made, Network, Times, Wire};
+use crate::runs::{Time, side_by_side};
 use crate::vendors::ROWS;
 
 /// Calls of an ordinary run.
 const CALLS: u64 = 300;
+/// How often a caller's silence is heard: nobody listens for words here, and each frame costs.
+const HUSH_EVERY: Duration = Duration::from_millis(100);
 /// Texts of all lengths.
 const TEXTS: [&str; 6] = [
     "Yes.",
@@ -57,7 +59,7 @@ fn calls_with_faults_at_random() {
     let (calls, first) = (number("TRUNKLINE_SOAK_CALLS", CALLS), number("TRUNKLINE_SOAK_SEED", 1));
     println!("{calls} calls from seed {first}");
     let seeds: Vec<u64> = (first..first + calls).collect();
-    let ended = side_by_side(&seeds, call);
+    let ended = side_by_side(Time::Paused, &seeds, call);
     let mut sum = Told::default();
     let mut failed = Vec::new();
     for (seed, ended) in seeds.iter().zip(ended) {
@@ -112,9 +114,9 @@ async fn call(seed: u64) -> Told {
     if std::env::var_os("TRUNKLINE_SOAK_SHOW").is_some() {
         println!("seed {seed}: {} {switches:?} {wire:?} {times:?}", row.name);
     }
-    let network = Network::new();
+    let network = Network::of(Made::Pipes);
     network.place(&row.host(), vendor.clone(), wire, times);
-    let bench = Bench::start(&network, &row.toml());
+    let bench = Bench::changed(&network, &row.toml(), HUSH_EVERY, |_| {});
     let mut turns = Vec::new();
     let mut told = Told::default();
     for _ in 0..1 + dice.below(4) {
