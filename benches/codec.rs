@@ -21,11 +21,11 @@ use trunkline::audio::{Converter, Encoding, MediaFormat, SourceFormat, g711, pcm
 use trunkline::call::action::{CarrierCommand, Place, TtsCommand};
 use trunkline::call::event::Delivery;
 use trunkline::call::settings::Buffering;
-use trunkline::dialect::cartesia::{self, Cartesia};
+use trunkline::dialect::speech::cartesia::{self, Cartesia};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{CarrierDialect, Message, TtsDialect};
 use trunkline::emulate::carrier::read_clip;
-use trunkline::ids::{ContextId, MarkId, StreamSid, TurnId};
+use trunkline::ids::{CallTime, ContextId, MarkId, StreamSid, TurnId};
 
 /// Samples of 20 ms at 8 kHz.
 const FRAME: usize = 160;
@@ -245,7 +245,9 @@ fn voice_messages(criterion: &mut Criterion) {
         delivery: Arc::new(Delivery::default()),
     };
     let speak = TtsCommand::Speak { on, text: "I have found your booking for the fourth of May. ".to_owned() };
-    criterion.bench_function("json cartesia request", |bencher| bencher.iter(|| cartesia.encode(black_box(&speak))));
+    criterion.bench_function("json cartesia request", |bencher| {
+        bencher.iter(|| cartesia.encode(CallTime::ZERO, black_box(&speak), &mut |message| drop(black_box(message))));
+    });
 }
 
 fn codec_table(busy: &str) -> String {

@@ -129,7 +129,7 @@ async fn start(buffering: &str, servers: &mut JoinSet<()>, stop: &CancellationTo
         cartesia::Settings { voice: cartesia::Voice::Tone, first_byte: FIRST_BYTE, ..cartesia::Settings::default() };
     let vendor = cartesia::Server::bind(any(), vendor).await.unwrap();
     let toml = format!(
-        "speech.provider = \"cartesia\"\nspeech.cartesia.url = \"{}\"\nspeech.cartesia.api_key = \"k\"\n\
+        "speech.chain = [\"cartesia\"]\nspeech.cartesia.url = \"{}\"\nspeech.cartesia.api_key = \"k\"\n\
          speech.cartesia.buffering = {buffering}\nagent.kind = \"api\"\n",
         vendor.url()
     );

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::agent::llm::Llm;
 use crate::agent::llm::settings::{self as llm, Key};
-use crate::agent::llm::{HttpError, Llm};
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
-    Buffering, Conversation, Hearing, Interruptible, Lifetime, Limits, OnFailure, Playout, Settings as CallSettings,
-    Text, Voice, is_english,
+    Conversation, Hearing, Interruptible, Lifetime, Limits, OnFailure, Playout, Settings as CallSettings, Text, Voice,
+    is_english,
 };
-use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, SpeechEncoding, TextRule};
-use crate::dialect::cartesia;
-use crate::driver::{Dialler, DiallerError, Meter, Shelf};
+use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, Section, TextRule, narrow};
+use crate::driver::{Dialler, Meter, Shelf};
+use crate::http::{HttpError, TrustError};
 use crate::player::{self, Player};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
@@ -28,8 +28,6 @@ use crate::server::{AfterAppError, AgentSettings, Node, Settings, Speaker, Tapes
 use crate::tape;
 use crate::voice::{self, Pool};
 
-/// A context that has been without a chunk for so long gets no new text: Cartesia drops it after one second.
-const CARTESIA_IDLE: Duration = Duration::from_millis(800);
 /// What a call waits for a clip beyond the time that fetching it may take, so that it is told why there is none.
 const CLIP_MARGIN: Duration = Duration::from_secs(2);
 /// Tries at one thing before it counts as failed.
@@ -52,19 +50,19 @@ pub enum GatewayError {
     Llm(#[from] HttpError),
     /// Nothing can be played.
     #[error("player")]
-    Player(#[from] player::SetupError),
+    Player(#[source] HttpError),
     /// The voice cannot be dialled.
-    #[error("speech.cartesia")]
-    Dialler(#[from] DiallerError),
+    #[error("speech.{0}")]
+    Dialler(&'static str, #[source] TrustError),
     /// The app cannot be dialled.
     #[error("agent.relay")]
-    App(#[source] DiallerError),
+    App(#[source] TrustError),
     /// The app cannot be asked what follows its session.
     #[error("agent.relay.action_url")]
     AfterApp(#[from] AfterAppError),
     /// Whoever writes down what callers say cannot be dialled.
     #[error("hearing")]
-    Hearing(#[source] DiallerError),
+    Hearing(#[source] TrustError),
 }
 
 /// Builds the node that `config` describes.
@@ -144,14 +142,15 @@ fn tapes(config: &config::Tape, meter: &Arc<Meter>) -> Result<Option<Tapes>, Gat
 
 fn player(config: &config::Player) -> Result<Player, GatewayError> {
     let bytes = |mib: u32| mib as usize * 1024 * 1024;
-    Ok(Player::new(player::Settings {
+    Player::new(player::Settings {
         allow_http: config.allow_http,
         file_bytes_max: bytes(config.max_mib),
         limit: config.fetch,
         length_max: config.longest,
         cache_bytes: bytes(config.cache_mib),
         workers: available_parallelism().map_or(1, usize::from),
-    })?)
+    })
+    .map_err(GatewayError::Player)
 }
 
 fn trust(config: &Config) -> Trust {
@@ -169,59 +168,35 @@ fn trust(config: &Config) -> Trust {
     }
 }
 
+/// The voices and who speaks with them: the chain, and behind it the local voice for the fallback line.
 fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
-    let local = Voice {
-        name: "local".into(),
-        encoding: Encoding::PcmS16Le,
-        rate: Some(voice::RATE),
-        buffering: Buffering::Gateway,
-        context_idle: None,
-    };
     let workers = available_parallelism().map_or(1, usize::from);
     let pool = Pool::new(voice::Settings { workers, waiting_max: config.server.max_calls as usize });
-    let fallback = (local, Speaker::Local(pool));
-    let chain = match config.speech.provider {
-        Provider::Local => vec![fallback],
-        Provider::Cartesia => vec![cartesia_voice(&config.speech.cartesia)?, fallback],
-    };
-    Ok(chain.into_iter().unzip())
+    let local = || (Voice::plain("local", Encoding::PcmS16Le, Some(voice::RATE)), Speaker::Local(pool.clone()));
+    let mut voices = Vec::new();
+    for provider in &config.speech.chain {
+        voices.push(match config.speech.section(*provider) {
+            None => local(),
+            Some(section) => remote(section).map_err(|error| GatewayError::Dialler(provider.as_str(), error))?,
+        });
+    }
+    if !config.speech.chain.contains(&Provider::Local) {
+        voices.push(local());
+    }
+    Ok(voices.into_iter().unzip())
 }
 
-fn cartesia_voice(config: &config::Cartesia) -> Result<(Voice, Speaker), GatewayError> {
-    let buffering = match config.buffering {
-        config::Buffering::Sentences => Buffering::Gateway,
-        config::Buffering::Managed(delay) => Buffering::Vendor { max_delay: delay },
-    };
-    let voice = Voice {
-        name: "cartesia".into(),
-        encoding: match config.encoding {
-            SpeechEncoding::PcmS16le => Encoding::PcmS16Le,
-            SpeechEncoding::PcmMulaw => Encoding::Mulaw,
-        },
-        rate: config.sample_rate,
-        buffering,
-        context_idle: Some(CARTESIA_IDLE),
-    };
-    let settings = cartesia::Settings {
-        url: config.url.clone(),
-        api_key: config.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
-        version: config.version.clone(),
-        model: config.model.clone(),
-        voice: config.voice.clone(),
-        language: config.language.clone(),
-        speed: config.speed.map(narrow),
-        volume: config.volume.map(narrow),
-        emotion: config.emotion.clone(),
-        buffering,
-    };
-    let dialler = Arc::new(Dialler::new(config.ca_file.as_deref())?);
-    Ok((voice, Speaker::Cartesia { settings, dialler }))
+fn remote(section: &dyn Section) -> Result<(Voice, Speaker), TrustError> {
+    let shared_out = section.account().max_contexts.is_some();
+    let dialler = Arc::new(Dialler::new(section.ca_file())?);
+    Ok((Voice { shared_out, ..section.voice() }, Speaker::Remote { settings: section.settings(), dialler }))
 }
 
 fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {
     let (barge_in, relay) = (&config.barge_in, relay::chosen(config));
     CallSettings {
         voices,
+        chain: config.speech.chain.len(),
         fallback_line: config.speech.fallback_line.clone(),
         on_failure: match config.speech.on_failure {
             config::OnFailure::Continue => OnFailure::Continue,
@@ -270,10 +245,10 @@ fn text(config: &Config) -> Text {
         digits: is_on(config.text.digits),
         symbols: is_on(config.text.symbols),
         closing: is_on(config.text.closing),
-        english: match config.speech.provider {
-            Provider::Local => true,
-            Provider::Cartesia => is_english(&config.speech.cartesia.language),
-        },
+        english: config.speech.chain.first().is_none_or(|provider| {
+            let language = config.speech.section(*provider).and_then(Section::language);
+            language.is_none_or(is_english)
+        }),
     }
 }
 
@@ -361,9 +336,4 @@ fn llm(config: &config::Llm) -> llm::Settings {
 
 fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "checked to be a small number; a rounding error cannot be heard")]
-const fn narrow(value: f64) -> f32 {
-    value as f32
 }

@@ -17,9 +17,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline::audio::{Encoding, vad};
 use trunkline::call::action::{AgentReport, EndReason};
 use trunkline::call::event::{AgentEvent, Say};
-use trunkline::call::settings::{
-    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
-};
+use trunkline::call::settings::{Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
 use trunkline::driver::{CallPort, CallSetup, Frame, Meter, VoiceLink, inbox, run_call};
@@ -107,15 +105,10 @@ struct Bench {
 }
 
 fn settings() -> Settings {
-    let local = Voice {
-        name: "local".into(),
-        encoding: Encoding::PcmS16Le,
-        rate: Some(voice::RATE),
-        buffering: Buffering::Gateway,
-        context_idle: None,
-    };
+    let local = Voice::plain("local", Encoding::PcmS16Le, Some(voice::RATE));
     Settings {
         voices: vec![local],
+        chain: 1,
         fallback_line: "Sorry.".to_owned(),
         on_failure: OnFailure::Continue,
         playout: Playout::default(),

@@ -9,9 +9,7 @@ use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::Call;
 use trunkline::call::action::{Action, AgentReport, CarrierCommand, TtsCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, Say, Start, TimedWord, TtsEvent};
-use trunkline::call::settings::{
-    Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice,
-};
+use trunkline::call::settings::{Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice};
 use trunkline::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
 /// Length of a frame, both ways.
@@ -37,14 +35,12 @@ pub(crate) struct Speech {
 /// Settings of a call with one voice, all else as the gateway has it by default.
 pub(crate) fn settings(speech: Speech, playout: Playout, interruptible: Interruptible) -> Settings {
     let voice = Voice {
-        name: "model".into(),
-        encoding: speech.encoding,
-        rate: Some(speech.rate),
-        buffering: Buffering::Gateway,
         context_idle: Some(Duration::from_millis(800)),
+        ..Voice::plain("model", speech.encoding, Some(speech.rate))
     };
     Settings {
         voices: vec![voice],
+        chain: 1,
         fallback_line: String::new(),
         on_failure: OnFailure::Continue,
         playout,
@@ -370,7 +366,10 @@ impl World {
                 self.contexts.remove(&context);
                 // What was on its way does come: late chunks are normal.
             }
-            TtsCommand::Flush { .. } | TtsCommand::HangUp { .. } | TtsCommand::Play { .. } => {}
+            TtsCommand::Flush { .. }
+            | TtsCommand::HangUp { .. }
+            | TtsCommand::Play { .. }
+            | TtsCommand::Reserve { .. } => {}
         }
     }
 

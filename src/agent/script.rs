@@ -35,6 +35,7 @@ pub async fn run(script: Script, port: CallPort, mut reports: mpsc::Receiver<Age
             | AgentReport::TurnOver { .. }
             | AgentReport::Interrupted { .. }
             | AgentReport::Skipped { .. }
+            | AgentReport::FailedOver { .. }
             | AgentReport::SpeechFailed { .. }
             | AgentReport::Prompt { .. }
             | AgentReport::Probable { .. }

@@ -1,5 +1,6 @@
 //! What a call wants done.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,18 @@ pub enum TtsCommand {
         /// Which voice.
         voice: VoiceIndex,
     },
+    /// Ask for one of the account's contexts, where those are shared out. Answered by `Granted`, when one is free; asked
+    /// again for the same context, only its urgency is new.
+    Reserve {
+        /// Which voice.
+        voice: VoiceIndex,
+        /// For which context.
+        context: ContextId,
+        /// The caller hears silence in so long.
+        within: Duration,
+        /// Another turn is heard before: everybody who is waited for goes first.
+        ahead: bool,
+    },
     /// Speak text on a context; its first text opens it.
     Speak {
         /// Where and how.
@@ -89,7 +102,7 @@ pub enum TtsCommand {
         /// Its length.
         length: Duration,
     },
-    /// Make no more speech for the context. Late chunks are normal.
+    /// Make no more speech for the context, or take back the request for it. Late chunks are normal.
     Cancel {
         /// Which voice.
         voice: VoiceIndex,
@@ -102,7 +115,10 @@ impl TtsCommand {
     /// Which voice is told.
     pub fn voice(&self) -> VoiceIndex {
         match self {
-            TtsCommand::Dial { voice } | TtsCommand::HangUp { voice } | TtsCommand::Cancel { voice, .. } => *voice,
+            TtsCommand::Dial { voice }
+            | TtsCommand::HangUp { voice }
+            | TtsCommand::Reserve { voice, .. }
+            | TtsCommand::Cancel { voice, .. } => *voice,
             TtsCommand::Speak { on, .. }
             | TtsCommand::Flush { on }
             | TtsCommand::Finish { on }
@@ -233,6 +249,17 @@ pub enum AgentReport {
     SpeechFailed {
         /// Which.
         turn: TurnId,
+        /// Why.
+        fault: Fault,
+    },
+    /// A voice failed in a turn, and the next one of the chain goes on with it.
+    FailedOver {
+        /// Which turn.
+        turn: TurnId,
+        /// Name of the voice that failed.
+        from: Cow<'static, str>,
+        /// Name of the voice that goes on.
+        to: Cow<'static, str>,
         /// Why.
         fault: Fault,
     },

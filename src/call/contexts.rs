@@ -172,9 +172,20 @@ impl Context {
         self.transcript.push_words(words);
     }
 
+    /// The audio so far ends where text number `texts` that it was given ends.
+    pub(super) fn on_spoken(&mut self, now: CallTime, texts: usize) {
+        self.last_sign = Some(now);
+        self.transcript.anchor(texts, self.received_us());
+    }
+
     /// Whether the vendor may have dropped it, being without a chunk for `idle`.
     pub(super) fn is_idle(&self, now: CallTime, idle: Option<Duration>) -> bool {
         matches!((idle, self.last_chunk), (Some(idle), Some(last)) if now.since(last) >= idle)
+    }
+
+    /// Whether its vendor is about to end it, being `age` old.
+    pub(super) fn is_old(&self, now: CallTime, age: Option<Duration>) -> bool {
+        age.is_some_and(|age| now.since(self.opened) >= age)
     }
 
     /// Adds text that is not worth a sound.
@@ -198,6 +209,7 @@ impl Context {
             self.owed_since = Some(self.owed_since().map_or(due, |since| since.min(due)));
             self.received_us_at_text = self.received_us();
             self.transcript.push_text(piece);
+            self.transcript.end_given_text();
         }
     }
 
@@ -268,7 +280,7 @@ impl Context {
 
     /// Whether the times of all its words prove that nothing more will come.
     pub(super) fn is_all_spoken(&self) -> bool {
-        self.transcript.is_all_timed(self.received_us())
+        self.transcript.is_all_timed(self.received_us()) || self.transcript.is_all_anchored()
     }
 
     /// When its vendor last sent anything for it.
@@ -316,7 +328,7 @@ impl Context {
         let is_over = match (self.transcript.is_timed(), self.state) {
             (true, State::Open) => self.transcript.is_proved(self.received_us(), self.received_us_at_text),
             (true, State::Finishing | State::Done) => self.is_all_spoken(),
-            (false, _) => all_text_answered && is_plausible(),
+            (false, _) => self.transcript.is_all_anchored() || (all_text_answered && is_plausible()),
         };
         if self.has_audio() && is_over { Overdue::Over } else { Overdue::Stalled }
     }

@@ -199,7 +199,28 @@ pub enum TtsEvent {
         /// In the order of speech.
         words: Vec<TimedWord>,
     },
-    /// All speech of a context has been sent.
+    /// A piece of speech together with when words of it, or of what comes next, are spoken.
+    TimedAudio {
+        /// Whose.
+        context: ContextId,
+        /// Headerless samples in the voice's format.
+        audio: Bytes,
+        /// In the order of speech.
+        words: Vec<TimedWord>,
+    },
+    /// The audio so far ends where one of the texts ends that the context was given: what a voice without word times knows.
+    Spoken {
+        /// Whose.
+        context: ContextId,
+        /// How many of the texts that `Speak` gave the context it speaks, from the first on.
+        texts: usize,
+    },
+    /// One of the account's contexts is free for the context that asked for it.
+    Granted {
+        /// Whose request.
+        context: ContextId,
+    },
+    /// All speech of a context has been sent. For one that was cancelled: nothing more comes of it.
     Done {
         /// Whose.
         context: ContextId,

@@ -17,6 +17,10 @@ pub(super) struct Transcript {
     words: Vec<Aligned>,
     /// Where in the spoken text the next timed word is looked for.
     cursor: usize,
+    /// Where in the spoken text each of the texts ends that the voice was given.
+    given: Vec<usize>,
+    /// Places that are known without word times: a byte of the spoken text, and the microseconds of audio up to it.
+    anchors: Vec<(usize, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,25 @@ impl Transcript {
         self.text.append(text);
     }
 
+    /// What was pushed so far is one more text that the voice was given, to its end.
+    pub(super) fn end_given_text(&mut self) {
+        self.given.push(self.text.spoken().len());
+    }
+
+    /// The first `texts` of the texts that the voice was given end where `received_us` of audio ends.
+    pub(super) fn anchor(&mut self, texts: usize, received_us: u64) {
+        let Some(at) = texts.checked_sub(1).and_then(|last| self.given.get(last)).copied() else { return };
+        if self.anchors.last().is_none_or(|(before, _)| *before < at) {
+            self.anchors.push((at, received_us));
+        }
+    }
+
+    /// Whether it is known that all of the text was spoken, apart from what has no sound.
+    pub(super) fn is_all_anchored(&self) -> bool {
+        let rest = self.anchors.last().and_then(|(at, _)| self.text.spoken().get(*at..));
+        rest.is_some_and(|rest| !text::is_speakable(rest))
+    }
+
     /// All text that the context was given.
     pub(super) fn text(&self) -> &Piece {
         &self.text
@@ -55,6 +78,8 @@ impl Transcript {
         let rest = skipped.split_off(resume.at - resume.spoken);
         self.words.retain(|word| word.text_end <= resume.spoken);
         self.cursor = self.cursor.min(resume.spoken);
+        self.anchors.retain(|(at, _)| *at <= resume.spoken);
+        self.given.retain(|end| *end <= resume.spoken);
         (skipped, rest)
     }
 
@@ -147,13 +172,22 @@ impl Transcript {
 
     fn reckon(&self, played_us: u64, total_us: Option<u64>) -> usize {
         let text = self.text.spoken();
-        let chars = text.chars().count() as u64;
-        let spoken = match total_us {
-            Some(total) if total > 0 => u128::from(chars) * u128::from(played_us.min(total)) / u128::from(total),
-            Some(_) | None => u128::from(played_us / text::MICROS_PER_CHAR),
+        // Between two places that are known, every character takes as long.
+        let before = self.anchors.iter().rfind(|(_, us)| *us <= played_us).copied().unwrap_or_default();
+        let whole = total_us.filter(|total| *total > before.1).map(|total| (text.len(), total));
+        let after = self.anchors.iter().find(|(at, us)| *us > played_us && *at > before.0).copied().or(whole);
+        let rest = text.get(before.0..).unwrap_or_default();
+        let us = played_us - before.1;
+        let chars = match after {
+            Some((end, end_us)) => {
+                let chars = text.get(before.0..end).unwrap_or_default().chars().count() as u64;
+                let span = end_us - before.1;
+                u128::from(chars) * u128::from(us.min(span)) / u128::from(span)
+            }
+            None => u128::from(us / text::MICROS_PER_CHAR),
         };
-        let spoken = usize::try_from(spoken).unwrap_or(usize::MAX);
-        let at = text.char_indices().nth(spoken).map_or(text.len(), |(at, _)| at);
+        let chars = usize::try_from(chars).unwrap_or(usize::MAX);
+        let at = rest.char_indices().nth(chars).map_or(text.len(), |(at, _)| before.0 + at);
         if at == text.len() {
             return at;
         }

@@ -7,6 +7,7 @@ pub mod action;
 mod agent;
 mod answer;
 mod barge_in;
+mod chain;
 mod clips;
 mod contexts;
 pub mod event;
@@ -20,6 +21,7 @@ mod playing;
 mod playout;
 mod recovery;
 pub mod settings;
+mod slots;
 mod speech;
 pub mod stats;
 mod text;
@@ -64,6 +66,8 @@ pub struct Call {
     actions: VecDeque<Action>,
     stats: Stats,
     links: Vec<Link>,
+    /// Voices whose link has to be made anew, since a context of it was cancelled.
+    renewals: BTreeSet<usize>,
     /// What exists from the start of a two-way stream on.
     line: Option<Line>,
     detector: Option<vad::Detector>,
@@ -149,13 +153,14 @@ impl Over {
 impl Call {
     /// A call that has not started yet.
     pub fn new(settings: Settings) -> Self {
-        let links =
-            (0_u64..).zip(&settings.voices).map(|(n, _)| Link::new(settings.limits, settings.seed ^ n)).collect();
+        let link = |n: usize| Link::new(settings.limits, settings.seed ^ n as u64, n + 1 < settings.chain);
+        let links = (0..settings.voices.len()).map(link).collect();
         Call {
             settings,
             actions: VecDeque::new(),
             stats: Stats::default(),
             links,
+            renewals: BTreeSet::new(),
             line: None,
             detector: None,
             is_caller_speaking: false,
@@ -202,6 +207,7 @@ impl Call {
 
     /// Does what the new state allows: text to voices, frames to the carrier, the end of turns that were heard.
     fn go_on(&mut self, now: CallTime) {
+        self.renew_links(now);
         self.give_text(now);
         self.close_turns(now);
         self.release(now, Duration::ZERO);
@@ -326,13 +332,13 @@ impl Call {
             TtsEvent::Up { voice } => self.on_link_up(now, voice),
             TtsEvent::Down { voice, fault } => self.on_link_down(now, voice, &fault),
             TtsEvent::Audio { context, audio } => self.on_audio(now, context, &audio),
-            TtsEvent::Words { context, words } => {
-                match self.live_context(context) {
-                    Some(context) => context.push_words(now, &words),
-                    None => self.stats.late_chunks += 1,
-                }
-                self.heard_on(now, context);
+            TtsEvent::Words { context, words } => self.on_timed_words(now, context, &words),
+            TtsEvent::TimedAudio { context, audio, words } => {
+                self.on_timed_words(now, context, &words);
+                self.on_audio(now, context, &audio);
             }
+            TtsEvent::Spoken { context, texts } => self.on_spoken(now, context, texts),
+            TtsEvent::Granted { context } => self.on_granted(context),
             TtsEvent::Done { context } => self.on_done(now, context),
             TtsEvent::Failed { context, fault } => self.on_failed(now, context, fault),
             TtsEvent::Ignored => {}
@@ -355,7 +361,7 @@ impl Call {
 
     fn dial(&mut self, now: CallTime, voice: usize) {
         let Some(link) = self.links.get_mut(voice) else { return };
-        match link.want() {
+        match link.want(now) {
             Need::Dial => {
                 link.last_heard = now;
                 self.actions.push_back(Action::Tts(TtsCommand::Dial { voice }));

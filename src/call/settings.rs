@@ -10,8 +10,11 @@ use crate::audio::{Encoding, vad};
 /// Everything that shapes one call. Plain data: it goes whole into a tape's header.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The voices, best first. The first one speaks; the last one says the fallback line when it cannot.
+    /// The voices, best first. Those of the chain speak; the last one of all says the fallback line when none of them can.
     pub voices: Vec<Voice>,
+    /// How many of the voices, from the first on, are the chain, at least 1: what one of them cannot speak, the next does.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub chain: usize,
     /// What the caller hears when speech failed for good. Empty: nothing.
     pub fallback_line: String,
     /// What happens after the fallback line.
@@ -32,6 +35,15 @@ pub struct Settings {
     /// How the call is a conversation, if it is one.
     #[serde(default, skip_serializing_if = "Conversation::is_default")]
     pub conversation: Conversation,
+}
+
+const fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_one(chain: &usize) -> bool {
+    *chain == 1
 }
 
 /// How a call is a conversation: what is heard, what is told to the agent, what happens without either of them.
@@ -138,6 +150,57 @@ pub struct Voice {
     pub buffering: Buffering,
     /// A context that has been without a chunk for so long takes no new text, because its vendor may have dropped it.
     pub context_idle: Option<Duration>,
+    /// A context that is so old takes no new text, because its vendor ends it at a certain age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_age: Option<Duration>,
+    /// Contexts that one link carries at once, at least 1; `None`: any number. A cancelled one counts until its vendor says
+    /// that nothing more comes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contexts: Option<u32>,
+    /// How a context is ended early.
+    #[serde(default, skip_serializing_if = "Cancel::is_default")]
+    pub cancel: Cancel,
+    /// Whether the account's contexts are shared out among the calls of the node, so that each has to be asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_out: bool,
+}
+
+impl Voice {
+    /// A voice of which nothing special is known.
+    pub fn plain(name: impl Into<Cow<'static, str>>, encoding: Encoding, rate: Option<u32>) -> Self {
+        Voice {
+            name: name.into(),
+            encoding,
+            rate,
+            buffering: Buffering::Gateway,
+            context_idle: None,
+            context_age: None,
+            contexts: None,
+            cancel: Cancel::Message,
+            shared_out: false,
+        }
+    }
+}
+
+/// How a context is ended early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancel {
+    /// Its vendor is told, and nothing is waited for: what still comes bears the context's name and is dropped.
+    #[default]
+    Message,
+    /// Its vendor is told and says when nothing more comes. Until then the context takes one of the link's places; if that
+    /// word does not come, the link is made anew.
+    Awaited,
+    /// Its vendor knows no such message: the link is made anew.
+    Reconnect,
+}
+
+impl Cancel {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_default(&self) -> bool {
+        *self == Cancel::Message
+    }
 }
 
 /// Who gathers tokens into something that can be spoken. Both at once would add their delays, so it cannot be written.

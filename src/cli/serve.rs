@@ -49,7 +49,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<(), 
     let address = loaded.config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let bound = listener.local_addr().unwrap_or(address);
-    tracing::info!(trust = ?loaded.config.trust, speech = ?loaded.config.speech.provider, "listening on {bound}");
+    tracing::info!(trust = ?loaded.config.trust, speech = ?loaded.config.speech.chain, "listening on {bound}");
     // For people and scripts that wait for it. Nobody may be reading.
     let _ = writeln!(io::stdout(), "http://{bound}");
     server::serve(listener, node, stop).await.map_err(ServeError::Serve)

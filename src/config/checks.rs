@@ -11,7 +11,8 @@ use super::keys;
 use super::problem::{Fault, Problem};
 use super::read;
 use super::relay;
-use super::settings::{Config, Provider, SpeechEncoding, Trust};
+use super::settings::{Config, Trust};
+use super::speech::{Provider, Section};
 use super::value_at;
 use crate::server::twilio::public_url::Transport;
 
@@ -146,26 +147,34 @@ fn signed(config: &Config, given: &Given<'_>) -> Vec<Problem> {
 }
 
 fn speech(config: &Config, given: &Given<'_>) -> Vec<Problem> {
-    let cartesia = &config.speech.cartesia;
+    let speech = &config.speech;
     let mut problems = Vec::new();
-    let vendor = is_host_of(&cartesia.url, "cartesia.ai");
-    let key = "speech.cartesia.api_key";
-    let used = config.speech.provider == Provider::Cartesia && !given.is_faulty("speech.provider");
-    if used && vendor && cartesia.api_key.is_none() && !given.is_faulty(key) && !given.is_faulty("speech.cartesia.url")
-    {
-        let fault =
-            format!("is missing, although speech.provider is \"cartesia\" ({})", given.source("speech.provider"));
-        problems.push(Fault::new(fault, "set it, for example by CARTESIA_API_KEY").at("configuration", key));
+    let chain = given.source("speech.chain");
+    if speech.chain.iter().rev().skip(1).any(|provider| *provider == Provider::Local) {
+        let fault = "has \"local\" before others, which never fails, so that they would never speak";
+        problems.push(Fault::new(fault, "put it last").at(chain.clone(), "speech.chain"));
     }
-    let rate = cartesia.sample_rate.unwrap_or(8_000);
-    if cartesia.encoding == SpeechEncoding::PcmMulaw && rate != 8_000 {
-        let key = "speech.cartesia.sample_rate";
-        let fault =
-            format!("is {rate}, but speech.cartesia.encoding is \"pcm_mulaw\", which is passed through at 8000");
-        let fix = "leave the rate out, write 8000, or choose \"pcm_s16le\"";
-        problems.push(Fault::new(fault, fix).at(given.source(key), key));
+    for (provider, section) in speakers(config) {
+        let name = provider.as_str();
+        let path = |key: &str| format!("speech.{name}.{key}");
+        let is_clear = !["api_key", "url"].iter().any(|key| given.is_faulty(&path(key)));
+        if is_clear && is_host_of(section.url(), section.domain()) && section.api_key().is_none() {
+            let fault = format!("is missing, although speech.chain names {name:?} ({chain})");
+            let fix = format!("set it, for example by {}", section.key_variable());
+            problems.push(Fault::new(fault, fix).at("configuration", path("api_key")));
+        }
+        for problem in section.problems() {
+            let key = path(problem.key);
+            problems.push(Fault::new(problem.fault, problem.fix).at(given.source(&key), &key));
+        }
     }
     problems
+}
+
+/// The sections of the voices in use.
+fn speakers(config: &Config) -> impl Iterator<Item = (Provider, &dyn Section)> {
+    let speech = &config.speech;
+    speech.chain.iter().filter_map(|provider| Some((*provider, speech.section(*provider)?)))
 }
 
 /// Everything that works but should be looked at.
@@ -195,8 +204,9 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     if config.twilio.account_sid.is_some() && api_url.transport() == Transport::Plain && !api_url.is_loopback() {
         warn("twilio.api_url", "sends credentials and numbers unencrypted over a network", "use https");
     }
-    if config.speech.provider == Provider::Cartesia && is_plain_over_network(&config.speech.cartesia.url) {
-        warn("speech.cartesia.url", "sends key and speech unencrypted over a network", "use wss");
+    for (provider, _) in speakers(config).filter(|(_, section)| is_plain_over_network(section.url())) {
+        let key = format!("speech.{}.url", provider.as_str());
+        warn(&key, "sends key and speech unencrypted over a network", "use wss or https");
     }
     for (key, fault, fix) in hearing::warnings(config) {
         warn(&key, fault, fix);

@@ -4,6 +4,8 @@ mod hearing;
 mod llm;
 mod relay;
 
+use super::speech;
+
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -50,6 +52,8 @@ pub enum Kind {
     Caller,
     /// A list of texts.
     Texts,
+    /// A list of a few words, each at most once; in an environment variable, the list or the words.
+    Chain(&'static [&'static str]),
     /// A table of names and texts.
     Table(Entries),
     /// `"sentences"` or `{ managed_ms = 1..=5000 }`.
@@ -89,15 +93,15 @@ pub enum Entries {
 /// Longest delay of managed buffering, in milliseconds; the vendor's own limit.
 pub(super) const MANAGED_MS_MAX: i64 = 5_000;
 
-const fn key(path: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
+pub(super) const fn key(path: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
     Key { path, kind, default, alias: None, doc }
 }
 
-const fn alias(name: &'static str, key: Key) -> Key {
+pub(super) const fn alias(name: &'static str, key: Key) -> Key {
     Key { alias: Some(name), ..key }
 }
 
-const TEXT: Kind = Kind::Text(Blank::Refused);
+pub(super) const TEXT: Kind = Kind::Text(Blank::Refused);
 
 /// At least twenty seconds of speech, so that a first call has something to interrupt.
 const GREETING: &str = "Hello, and thank you for calling. This is Trunkline, a gateway that lets a program talk on an \
@@ -109,12 +113,21 @@ const LINES: &str = r#"["I heard you, so I stopped. Say something more, or press
 
 /// Every key there is, in the order of the documentation.
 pub const KEYS: &[Key] = &joined::<
-    { LINE.len() + hearing::KEYS.len() + AGENTS.len() + relay::KEYS.len() + llm::KEYS.len() + KEPT.len() },
->(&[LINE, hearing::KEYS, AGENTS, relay::KEYS, llm::KEYS, KEPT]);
+    {
+        SERVER.len()
+            + speech::KEYS.len()
+            + LINE.len()
+            + hearing::KEYS.len()
+            + AGENTS.len()
+            + relay::KEYS.len()
+            + llm::KEYS.len()
+            + KEPT.len()
+    },
+>(&[SERVER, speech::KEYS, LINE, hearing::KEYS, AGENTS, relay::KEYS, llm::KEYS, KEPT]);
 
 /// Tables one behind the other.
 #[expect(clippy::indexing_slicing, reason = "an iterator cannot be used here; a wrong index fails the compilation")]
-const fn joined<const N: usize>(parts: &[&[Key]]) -> [Key; N] {
+pub(super) const fn joined<const N: usize>(parts: &[&[Key]]) -> [Key; N] {
     let mut all = [key("", Kind::Flag, None, ""); N];
     let (mut part, mut at, mut taken) = (0, 0, 0);
     while part < parts.len() {
@@ -128,8 +141,8 @@ const fn joined<const N: usize>(parts: &[&[Key]]) -> [Key; N] {
     all
 }
 
-/// The line and the voice.
-const LINE: &[Key] = &[
+/// The server and its carrier.
+const SERVER: &[Key] = &[
     key("server.listen", Kind::Address, Some("127.0.0.1:8080"), "address and port to listen on"),
     key(
         "server.public_url",
@@ -213,52 +226,10 @@ const LINE: &[Key] = &[
         None,
         "parameters handed through to the stream (name = value)",
     ),
-    key("speech.provider", Kind::Choice(&["local", "cartesia"]), Some("local"), "who speaks"),
-    key(
-        "speech.fallback_line",
-        TEXT,
-        Some("I am sorry, I have trouble speaking right now. Please bear with me, or call again in a few minutes."),
-        "said by the local voice when the provider fails",
-    ),
-    key(
-        "speech.on_failure",
-        Kind::Choice(&["continue", "close"]),
-        Some("continue"),
-        "what follows the fallback line: stay on the call, or close the stream",
-    ),
-    key("speech.cartesia.url", Kind::WebSocketUrl, Some("wss://api.cartesia.ai/tts/websocket"), "endpoint"),
-    alias("CARTESIA_API_KEY", key("speech.cartesia.api_key", Kind::Secret, None, "API key")),
-    key("speech.cartesia.version", TEXT, Some("2026-03-01"), "protocol version, a date"),
-    key("speech.cartesia.model", TEXT, Some("sonic-3.5"), "model id"),
-    key("speech.cartesia.voice", TEXT, Some("5c5ad5e7-1020-476b-8b91-fdcbe9cc313c"), "voice id"),
-    key("speech.cartesia.language", TEXT, Some("en"), "language code"),
-    key(
-        "speech.cartesia.encoding",
-        Kind::Choice(&["pcm_s16le", "pcm_mulaw"]),
-        Some("pcm_s16le"),
-        "encoding asked for; `pcm_mulaw` is passed through to a telephone line",
-    ),
-    key(
-        "speech.cartesia.sample_rate",
-        Kind::Rate(&[8_000, 16_000, 22_050, 24_000, 44_100, 48_000]),
-        None,
-        "sampling rate asked for, in Hz; absent: the carrier's own",
-    ),
-    key(
-        "speech.cartesia.ca_file",
-        TEXT,
-        None,
-        "PEM file of a certificate authority to trust in place of the public ones",
-    ),
-    key(
-        "speech.cartesia.buffering",
-        Kind::Buffering,
-        Some("sentences"),
-        "who collects tokens into speakable pieces: this server, or the vendor for at most so many milliseconds",
-    ),
-    key("speech.cartesia.speed", Kind::Number(0.6, 1.5), None, "speed of speech"),
-    key("speech.cartesia.volume", Kind::Number(0.5, 2.0), None, "loudness"),
-    key("speech.cartesia.emotion", TEXT, None, "one of the vendor's words, such as `calm`"),
+];
+
+/// How text is spoken, and the rest of the line.
+const LINE: &[Key] = &[
     key(
         "text.markdown",
         Kind::Choice(&["strip", "keep"]),
@@ -428,6 +399,10 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
     /// Below this, a suggestion is more often wrong than right.
     const LIKENESS_MIN: f64 = 0.72;
     let path = path.to_ascii_lowercase();
+    if path == "speech.provider" {
+        // As it was called when only one voice could be named.
+        return Some("speech.chain");
+    }
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |candidate: &str| {
         let whole = strsim::normalized_damerau_levenshtein(&path, candidate);
@@ -444,7 +419,6 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "hearing.deepgram_flux",
         "hearing.gradium",
         "speech",
-        "speech.cartesia",
         "text",
         "playout",
         "barge_in",
@@ -457,7 +431,7 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "tape",
         "log",
     ];
-    let candidates = KEYS.iter().map(|key| key.path).chain(sections);
+    let candidates = KEYS.iter().map(|key| key.path).chain(sections).chain(speech::SECTIONS.iter().copied());
     let scored = candidates.map(|candidate| (likeness(candidate), candidate));
     let best = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;
     (best.0 >= LIKENESS_MIN).then_some(best.1)

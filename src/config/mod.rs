@@ -14,6 +14,7 @@ mod read;
 mod relay;
 mod secret;
 mod settings;
+mod speech;
 mod tools;
 
 use std::collections::{BTreeSet, HashMap};
@@ -32,11 +33,12 @@ pub use llm::{AgentTool, Llm};
 pub use problem::{Problem, Problems};
 pub use relay::{Interruption, Relay, Sensitivity};
 pub use secret::Secret;
+pub(crate) use settings::narrow;
 pub use settings::{
-    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Cartesia, Config, Log, LogFormat, LogLevel, OnFailure,
-    Player, Playout, Provider, Script, Server, Speech, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule,
-    Trust, Twilio,
+    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Config, Log, LogFormat, LogLevel, Player, Playout,
+    Script, Server, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule, Trust, Twilio,
 };
+pub use speech::{Account, Cartesia, OnFailure, Provider, Section, SectionProblem, Speech};
 
 use layers::{Layer, Reading};
 use problem::Fault;

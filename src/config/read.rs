@@ -37,6 +37,11 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
             Ok(value) => from_toml(kind, value.get_ref()),
             Err(_) => Err(Fault::new("is not a list", kind.fix())),
         },
+        Kind::Chain(_) if text.trim_start().starts_with('[') => match DeValue::parse(text) {
+            Ok(value) => from_toml(kind, value.get_ref()),
+            Err(_) => Err(Fault::new("is not a list", kind.fix())),
+        },
+        Kind::Chain(words) => chain(words, text.split_whitespace()),
         Kind::Table(_) => {
             Err(Fault::new("is a table and cannot be set as a whole", "set its entries one by one, as KEY__NAME=text"))
         }
@@ -82,6 +87,10 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fa
             };
             array.iter().map(|value| line(value.get_ref())).collect::<Result<Vec<_>, _>>().map(ValueKind::from)
         }
+        (Kind::Chain(words), DeValue::Array(array)) => {
+            let texts: Option<Vec<&str>> = array.iter().map(|value| value.get_ref().as_str()).collect();
+            chain(words, texts.ok_or_else(wrong)?.into_iter())
+        }
         (Kind::Object, DeValue::Table(_)) => match tools::json(value) {
             Some(object) => Ok(object.to_string().into()),
             None => Err(Fault::new("holds a number that JSON does not have", "write a finite number")),
@@ -94,6 +103,7 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fa
             | Kind::Number(..)
             | Kind::Flag
             | Kind::Texts
+            | Kind::Chain(_)
             | Kind::Table(_)
             | Kind::Object
             | Kind::Tools,
@@ -197,11 +207,29 @@ fn check_text(kind: Kind, text: &str) -> Result<ValueKind, Fault> {
         | Kind::Number(..)
         | Kind::Flag
         | Kind::Texts
+        | Kind::Chain(_)
         | Kind::Table(_)
         | Kind::Object
         | Kind::Tools => {}
     }
     Ok(text.into())
+}
+
+fn chain<'a>(words: &'static [&'static str], texts: impl Iterator<Item = &'a str>) -> Result<ValueKind, Fault> {
+    let mut taken: Vec<&str> = Vec::new();
+    for text in texts {
+        if !words.contains(&text) {
+            return Err(Fault::new(format!("holds {text:?}"), Kind::Chain(words).fix()));
+        }
+        if taken.contains(&text) {
+            return Err(Fault::new(format!("holds {text:?} twice"), "remove one of them"));
+        }
+        taken.push(text);
+    }
+    if taken.is_empty() {
+        return Err(Fault::new("is empty", "name at least one"));
+    }
+    Ok(taken.into_iter().map(str::to_owned).collect::<Vec<_>>().into())
 }
 
 fn check_websocket_url(text: &str) -> Result<(), Fault> {
@@ -270,6 +298,7 @@ impl Kind {
             Kind::WebSocketUrl => "`wss` URL".to_owned(),
             Kind::Caller => "number, SIP address or client".to_owned(),
             Kind::Texts => "list of texts".to_owned(),
+            Kind::Chain(choices) => format!("list of {}", words(choices)),
             Kind::Table(Entries::Secrets) => "table of secrets".to_owned(),
             Kind::Table(Entries::Parameters | Entries::Digits | Entries::Languages | Entries::Ignored) => {
                 "table of texts".to_owned()
@@ -302,6 +331,7 @@ impl Kind {
             Kind::WebSocketUrl => "write something like \"wss://example.com/path\"".to_owned(),
             Kind::Caller => "write it in quotes, with the plus sign of a number".to_owned(),
             Kind::Texts => "write a list of texts in quotes, such as [\"one\", \"two\"]".to_owned(),
+            Kind::Chain(choices) => format!("write a list of one or more of {}, each once", choices.join(", ")),
             Kind::Table(_) => "write a section with one line an entry, such as name = \"text\"".to_owned(),
             Kind::Object => "write a table, such as { top_p = 0.9 }".to_owned(),
             Kind::Tools => "write a section [[agent.llm.tools]] for each tool".to_owned(),

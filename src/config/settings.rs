@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +12,9 @@ use super::hearing::Hearing;
 use super::llm::Llm;
 use super::relay::Relay;
 use super::secret::Secret;
+use super::speech::Speech;
+use crate::audio::Encoding;
+use crate::call::settings as call;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
 
@@ -112,72 +114,6 @@ pub struct Twilio {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// `[speech]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Speech {
-    /// Who speaks.
-    pub provider: Provider,
-    /// Said by the local voice when the provider fails; never empty.
-    pub fallback_line: String,
-    /// What follows the fallback line.
-    pub on_failure: OnFailure,
-    /// Settings of the vendor Cartesia.
-    pub cartesia: Cartesia,
-}
-
-/// A speech provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Provider {
-    /// The built-in voice.
-    Local,
-    /// Cartesia, or any server of its protocol.
-    Cartesia,
-}
-
-/// What follows the fallback line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// The call goes on; the next turn tries again.
-    Continue,
-    /// The stream is closed, so that the carrier goes on with its own instructions.
-    Close,
-}
-
-/// `[speech.cartesia]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cartesia {
-    /// Endpoint, `wss` or `ws`.
-    pub url: String,
-    /// API key, for a header.
-    pub api_key: Option<Secret>,
-    /// Protocol version, a date.
-    pub version: String,
-    /// Model id.
-    pub model: String,
-    /// Voice id.
-    pub voice: String,
-    /// Language code.
-    pub language: String,
-    /// Encoding asked for.
-    pub encoding: SpeechEncoding,
-    /// Sampling rate asked for in Hz; absent: the carrier's own.
-    pub sample_rate: Option<u32>,
-    /// PEM file of a certificate authority to trust.
-    pub ca_file: Option<PathBuf>,
-    /// Who collects tokens into speakable pieces.
-    pub buffering: Buffering,
-    /// Speed of speech, 0.6 to 1.5.
-    pub speed: Option<f64>,
-    /// Loudness, 0.5 to 2.0.
-    pub volume: Option<f64>,
-    /// One of the vendor's words.
-    pub emotion: Option<String>,
-}
-
 /// Encoding of synthesised speech.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +122,16 @@ pub enum SpeechEncoding {
     PcmS16le,
     /// G.711 mu-law, at 8 kHz only.
     PcmMulaw,
+}
+
+impl SpeechEncoding {
+    /// The same in the words of those who decode it.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            SpeechEncoding::PcmS16le => Encoding::PcmS16Le,
+            SpeechEncoding::PcmMulaw => Encoding::Mulaw,
+        }
+    }
 }
 
 /// Who collects the agent's tokens into pieces that can be spoken. Both at once would add seconds of silence, and
@@ -425,6 +371,15 @@ impl LogLevel {
     }
 }
 
+impl From<Buffering> for call::Buffering {
+    fn from(buffering: Buffering) -> Self {
+        match buffering {
+            Buffering::Sentences => call::Buffering::Gateway,
+            Buffering::Managed(max_delay) => call::Buffering::Vendor { max_delay },
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Buffering {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -460,4 +415,10 @@ pub(super) fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 
 pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+/// A number of the configuration, as it is used.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be a small number; a rounding error cannot be heard")]
+pub(crate) const fn narrow(value: f64) -> f32 {
+    value as f32
 }

@@ -32,7 +32,7 @@ fn defaults_alone_are_a_working_open_configuration() {
     assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
     assert_eq!((config.server.max_calls, config.server.drain), (500, Duration::from_secs(300)));
     assert_eq!(config.trust, Trust::Open);
-    assert_eq!((config.speech.provider, config.speech.on_failure), (Provider::Local, OnFailure::Continue));
+    assert_eq!((&config.speech.chain[..], config.speech.on_failure), (&[Provider::Local][..], OnFailure::Continue));
     let cartesia = &config.speech.cartesia;
     assert_eq!(cartesia.url, "wss://api.cartesia.ai/tts/websocket");
     assert_eq!((cartesia.version.as_str(), cartesia.model.as_str()), ("2026-03-01", "sonic-3.5"));
@@ -60,6 +60,7 @@ fn sample(key: &Key) -> String {
         Kind::Flag => "true".to_owned(),
         Kind::Choice(words) => words[0].to_owned(),
         Kind::Words(words) => words.join(" "),
+        Kind::Chain(words) => words[0].to_owned(),
         Kind::Address => "[::1]:80".to_owned(),
         Kind::PublicUrl | Kind::HttpUrl => "https://gw.example.com/x".to_owned(),
         Kind::Caller => "+15550100001".to_owned(),
@@ -311,13 +312,13 @@ fn trust_follows_configuration_and_not_the_listen_address() {
 
 #[test]
 fn the_vendor_wants_a_key_and_other_servers_need_none() {
-    let provider = ("TRUNKLINE__SPEECH__PROVIDER", "cartesia");
+    let provider = ("TRUNKLINE__SPEECH__CHAIN", "cartesia local");
     let url = |url| ("TRUNKLINE__SPEECH__CARTESIA__URL", url);
     let lines = bad(&environment(&[provider]));
     assert_eq!(
         lines,
-        ["configuration: speech.cartesia.api_key is missing, although speech.provider is \"cartesia\" (environment \
-          variable TRUNKLINE__SPEECH__PROVIDER); set it, for example by CARTESIA_API_KEY"]
+        ["configuration: speech.cartesia.api_key is missing, although speech.chain names \"cartesia\" (environment \
+          variable TRUNKLINE__SPEECH__CHAIN); set it, for example by CARTESIA_API_KEY"]
     );
     assert_eq!(bad(&environment(&[provider, url("wss://API.cartesia.ai:443/x")])).len(), 1);
     let warnings = |pairs: &[(&str, &str)]| good(&environment(pairs)).warnings.len();
@@ -329,12 +330,39 @@ fn the_vendor_wants_a_key_and_other_servers_need_none() {
 }
 
 #[test]
+fn a_chain_names_each_voice_once_and_the_local_one_last() {
+    let chain = |text: &str| file(&format!("[speech]\nchain = {text}\n"));
+    let with_key = |text: &str| Input { environment: variables(&[("CARTESIA_API_KEY", "x")]), ..chain(text) };
+    let good_chain = good(&with_key(r#"["cartesia", "local"]"#)).config.speech.chain;
+    assert_eq!(good_chain, [Provider::Cartesia, Provider::Local]);
+    for (text, problem) in [
+        (r#"["local", "cartesia"]"#, "settings.toml line 2: speech.chain has \"local\" before others"),
+        (r#"["cartesia", "cartesia"]"#, "settings.toml line 2: speech.chain holds \"cartesia\" twice"),
+        (
+            r#"["cartezia"]"#,
+            "settings.toml line 2: speech.chain holds \"cartezia\"; write a list of one or more of local",
+        ),
+        ("[]", "settings.toml line 2: speech.chain is empty"),
+        ("[1]", "settings.toml line 2: speech.chain is a list; write a list"),
+    ] {
+        let lines = bad(&with_key(text));
+        assert!(lines.len() == 1 && lines[0].starts_with(problem), "{lines:?}");
+    }
+    let renamed = bad(&file("[speech]\nprovider = \"cartesia\"\n"));
+    assert!(renamed[0].ends_with("did you mean speech.chain?"), "{renamed:?}");
+}
+
+#[test]
 fn mulaw_goes_with_eight_kilohertz_only() {
-    let with = |rate: &str| file(&format!("[speech.cartesia]\nencoding = \"pcm_mulaw\"\n{rate}"));
+    let with = |rate: &str| {
+        file(&format!(
+            "[speech]\nchain = [\"cartesia\"]\n[speech.cartesia]\napi_key = \"x\"\nencoding = \"pcm_mulaw\"\n{rate}"
+        ))
+    };
     assert_eq!(good(&with("")).config.speech.cartesia.encoding, SpeechEncoding::PcmMulaw);
     assert_eq!(good(&with("sample_rate = 8000")).config.speech.cartesia.sample_rate, Some(8_000));
     let lines = bad(&with("sample_rate = 16000"));
-    assert!(lines[0].starts_with("settings.toml line 3: speech.cartesia.sample_rate is 16000"), "{lines:?}");
+    assert!(lines[0].starts_with("settings.toml line 6: speech.cartesia.sample_rate is 16000"), "{lines:?}");
 }
 
 #[test]
@@ -360,7 +388,7 @@ fn the_example_file_is_the_secure_configuration() {
     ];
     let loaded = good(&Input { environment: variables(&secrets), ..file(text) });
     assert_eq!(loaded.config.trust, Trust::Signed);
-    assert_eq!(loaded.config.speech.provider, Provider::Cartesia);
+    assert_eq!(loaded.config.speech.chain, [Provider::Cartesia]);
     assert_eq!(loaded.warnings, []);
     // Without its secrets it does not start, and says which are wanted.
     let keys: Vec<String> = load(&file(text)).expect_err("mistakes").0.into_iter().map(|problem| problem.key).collect();

@@ -71,6 +71,8 @@ pub enum Refusal {
     Unreachable(String),
     /// It can be reached but must not be trusted.
     Untrusted(String),
+    /// It was not even dialled: it failed too often in the calls of this node, or all its sockets are in use.
+    Spared(String),
 }
 
 /// One input of a call.
@@ -102,6 +104,19 @@ enum Answer {
     Words {
         context: ContextId,
         words: Vec<TimedWord>,
+    },
+    TimedAudio {
+        context: ContextId,
+        #[serde(with = "base64_text")]
+        audio: Bytes,
+        words: Vec<TimedWord>,
+    },
+    Spoken {
+        context: ContextId,
+        texts: usize,
+    },
+    Granted {
+        context: ContextId,
     },
     Done {
         context: ContextId,

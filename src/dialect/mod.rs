@@ -2,11 +2,11 @@
 //!
 //! A vendor's quirks live here and nowhere else. The asynchronous part (sockets, tasks, limits) exists once, in `driver`.
 
-pub mod cartesia;
 pub mod hearing;
 mod input;
 mod peers;
 pub mod relay;
+pub mod speech;
 pub mod twilio;
 
 pub use input::{Body, Input, Port, Refusal};
@@ -60,14 +60,14 @@ pub struct Handshake {
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// The language of a voice's WebSocket.
+/// The language of a voice's WebSocket. It may have a state: what was said on the link so far.
 pub trait TtsDialect: Send {
-    /// Where and how to dial.
-    fn handshake(&self) -> Handshake;
-    /// What a message means for `voice`.
+    /// A new link: where and how to dial. What was said on the one before is forgotten.
+    fn dial(&mut self) -> Handshake;
+    /// What a message means. A cancelled context's end is told as [`TtsEvent::Done`] where the vendor tells of it.
     fn decode(&mut self, message: Message<'_>) -> TtsEvent;
-    /// How to say a command, as a text frame; `None` if there is nothing to say.
-    fn encode(&mut self, command: &TtsCommand) -> Option<String>;
+    /// How to say a command at a moment: any number of messages.
+    fn encode(&mut self, at: CallTime, command: &TtsCommand, send: &mut dyn FnMut(Outgoing));
 }
 
 /// The language of a vendor that writes down what the caller says.

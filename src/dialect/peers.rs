@@ -65,9 +65,11 @@ impl Peers {
         self.carrier.encode(command)
     }
 
-    /// How to tell a voice, as a text frame; `None` if it is in this process, or there is nothing to say.
-    pub fn voice_message(&mut self, command: &TtsCommand) -> Option<String> {
-        self.voice(command.voice())?.encode(command)
+    /// How to tell a voice at a moment, unless it is in this process.
+    pub fn voice_messages(&mut self, at: CallTime, command: &TtsCommand, send: &mut dyn FnMut(Outgoing)) {
+        if let Some(voice) = self.voice(command.voice()) {
+            voice.encode(at, command, send);
+        }
     }
 
     /// Whether a voice is spoken to over a socket.
@@ -75,9 +77,9 @@ impl Peers {
         self.voices.get(voice).is_some_and(Option::is_some)
     }
 
-    /// Where and how to dial a voice; `None` if it is in this process.
-    pub fn handshake(&mut self, voice: VoiceIndex) -> Option<Handshake> {
-        self.voice(voice).map(|dialect| dialect.handshake())
+    /// Begins a link to a voice: where and how to dial; `None` if it is in this process.
+    pub fn dial_voice(&mut self, voice: VoiceIndex) -> Option<Handshake> {
+        self.voice(voice).map(|dialect| dialect.dial())
     }
 
     /// Begins a link to whoever writes down what the caller says; where and how to dial.
@@ -193,5 +195,6 @@ fn fault_of_refusal(refusal: &Refusal) -> Fault {
         Refusal::Status(status) => fault_of_status(*status),
         Refusal::Unreachable(reason) => Fault { kind: FaultKind::Retryable, reason: reason.clone() },
         Refusal::Untrusted(reason) => Fault { kind: FaultKind::Fatal, reason: reason.clone() },
+        Refusal::Spared(reason) => Fault { kind: FaultKind::Busy, reason: reason.clone() },
     }
 }

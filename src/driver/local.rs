@@ -71,6 +71,7 @@ impl Link {
             TtsCommand::Flush { .. }
             | TtsCommand::Dial { .. }
             | TtsCommand::HangUp { .. }
+            | TtsCommand::Reserve { .. }
             | TtsCommand::Play { .. } => {}
         }
     }

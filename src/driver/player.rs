@@ -108,6 +108,7 @@ impl Link {
             // Of a voice, not of the player.
             TtsCommand::Dial { .. }
             | TtsCommand::HangUp { .. }
+            | TtsCommand::Reserve { .. }
             | TtsCommand::Speak { .. }
             | TtsCommand::Flush { .. }
             | TtsCommand::Finish { .. } => {}

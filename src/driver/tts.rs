@@ -11,7 +11,8 @@ use super::meter::Meter;
 use super::{link, local, player};
 use crate::call::action::TtsCommand;
 use crate::call::event::{TtsEvent, VoiceIndex};
-use crate::dialect::{Body, Handshake, Input, Outgoing, Peers, Port, TtsDialect};
+use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect};
+use crate::ids::CallTime;
 use crate::player::Player;
 use crate::voice;
 
@@ -82,7 +83,13 @@ impl Links {
     }
 
     /// Carries out a command. What comes back at once is the answer to it.
-    pub(super) fn tell(&mut self, command: TtsCommand, peers: &mut Peers, tasks: &mut JoinSet<()>) -> Option<Input> {
+    pub(super) fn tell(
+        &mut self,
+        now: CallTime,
+        command: TtsCommand,
+        peers: &mut Peers,
+        tasks: &mut JoinSet<()>,
+    ) -> Option<Input> {
         let voice = command.voice();
         let inbox = self.inbox.clone();
         let link = self.links.get_mut(voice)?;
@@ -92,12 +99,16 @@ impl Links {
         }
         match command {
             TtsCommand::Dial { .. } => {
-                link.open(peers.handshake(voice), voice, inbox, tasks);
+                link.open(peers.dial_voice(voice), voice, inbox, tasks);
                 None
             }
             TtsCommand::HangUp { .. } => {
                 link.live = None;
                 None
+            }
+            TtsCommand::Reserve { context, .. } => {
+                let port = Port::Voice { voice, link: link.count };
+                Some(Input { port, body: Body::Voice(TtsEvent::Granted { context }) })
             }
             TtsCommand::Speak { .. }
             | TtsCommand::Flush { .. }
@@ -107,7 +118,9 @@ impl Links {
                 let is_taken = match link.live.as_ref()? {
                     Live::Local { outbox, .. } => outbox.try_send(command).is_ok(),
                     Live::Socket(live) => {
-                        peers.voice_message(&command).is_none_or(|message| live.send(Outgoing::Text(message)))
+                        let mut is_taken = true;
+                        peers.voice_messages(now, &command, &mut |message| is_taken &= live.send(message));
+                        is_taken
                     }
                 };
                 let port = Port::Voice { voice, link: link.count };
@@ -139,7 +152,10 @@ impl Links {
             }
             TtsEvent::Up { .. }
             | TtsEvent::Audio { .. }
+            | TtsEvent::TimedAudio { .. }
             | TtsEvent::Words { .. }
+            | TtsEvent::Spoken { .. }
+            | TtsEvent::Granted { .. }
             | TtsEvent::Done { .. }
             | TtsEvent::Ignored
             | TtsEvent::Garbage => {}
@@ -228,11 +244,11 @@ mod tests {
         let (mut links, dialects) = Links::new(vec![VoiceLink::Local(pool)], player(), inbox);
         let (mut peers, mut tasks) = (Peers::new(Box::<Twilio>::default(), dialects), JoinSet::new());
         assert!(!links.is_live(0, 0));
-        links.tell(TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
+        links.tell(CallTime::ZERO, TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
         assert!(links.is_live(0, 1));
-        links.tell(TtsCommand::HangUp { voice: 0 }, &mut peers, &mut tasks);
+        links.tell(CallTime::ZERO, TtsCommand::HangUp { voice: 0 }, &mut peers, &mut tasks);
         assert!(!links.is_live(0, 1));
-        links.tell(TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
+        links.tell(CallTime::ZERO, TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
         assert!(!links.is_live(0, 1) && links.is_live(0, 2));
         // The end of a link is told once.
         links.note(0, &TtsEvent::Down { voice: 0, fault: fault_of_close(Some(1011), "") });

@@ -119,7 +119,7 @@ impl Session {
     fn carry_out(&mut self, now: CallTime, action: Action, tell: &mut impl FnMut(Sent)) {
         match action {
             Action::Carrier(command) => tell(self.tell_carrier(&command)),
-            Action::Tts(command) => self.tell_voice(command).into_iter().for_each(tell),
+            Action::Tts(command) => self.tell_voice(now, command, tell),
             Action::Hearing(command) => self.tell_hearing(&command, tell),
             Action::Agent(report) => {
                 self.peers.agent_messages(now, &report, &mut |message| match message {
@@ -158,21 +158,36 @@ impl Session {
         Sent::Carrier(self.peers.carrier_message(command))
     }
 
-    fn tell_voice(&mut self, command: TtsCommand) -> Option<Sent> {
+    fn tell_voice(&mut self, now: CallTime, command: TtsCommand, tell: &mut impl FnMut(Sent)) {
         let voice = command.voice();
-        let what = match &command {
-            TtsCommand::Dial { .. } => ToVoice::Dial,
-            TtsCommand::HangUp { .. } => ToVoice::HangUp,
+        match command {
+            TtsCommand::Dial { .. } => {
+                self.peers.dial_voice(voice);
+                tell(Sent::Voice { voice, what: ToVoice::Dial });
+            }
+            TtsCommand::HangUp { .. } => tell(Sent::Voice { voice, what: ToVoice::HangUp }),
+            TtsCommand::Reserve { .. } => tell(Sent::Voice { voice, what: ToVoice::Command(command) }),
             TtsCommand::Speak { .. }
             | TtsCommand::Flush { .. }
             | TtsCommand::Finish { .. }
             | TtsCommand::Play { .. }
-            | TtsCommand::Cancel { .. } => match self.peers.is_remote(voice) {
-                true => ToVoice::Text(self.peers.voice_message(&command)?),
-                false => ToVoice::Command(command),
-            },
-        };
-        Some(Sent::Voice { voice, what })
+            | TtsCommand::Cancel { .. }
+                if !self.peers.is_remote(voice) =>
+            {
+                tell(Sent::Voice { voice, what: ToVoice::Command(command) });
+            }
+            TtsCommand::Speak { .. }
+            | TtsCommand::Flush { .. }
+            | TtsCommand::Finish { .. }
+            | TtsCommand::Play { .. }
+            | TtsCommand::Cancel { .. } => {
+                self.peers.voice_messages(now, &command, &mut |message| match message {
+                    Outgoing::Text(text) => tell(Sent::Voice { voice, what: ToVoice::Text(text) }),
+                    // No voice is told anything but text.
+                    Outgoing::Binary(_) | Outgoing::Close { .. } => {}
+                });
+            }
+        }
     }
 
     /// When the call wants to be woken if nothing else happens.

@@ -109,12 +109,14 @@ impl Timeline {
                 let message: Value = serde_json::from_str(text).unwrap_or_default();
                 message.get("type").and_then(Value::as_str).unwrap_or("nonsense").to_owned()
             }
-            Body::Voice(TtsEvent::Audio { .. }) => "chunk".to_owned(),
+            Body::Voice(TtsEvent::Audio { .. } | TtsEvent::TimedAudio { .. }) => "chunk".to_owned(),
             Body::Voice(TtsEvent::Words { .. }) => "timestamps".to_owned(),
             Body::Voice(TtsEvent::Done { .. }) => "done".to_owned(),
             Body::Voice(
                 event @ (TtsEvent::Up { .. }
                 | TtsEvent::Down { .. }
+                | TtsEvent::Spoken { .. }
+                | TtsEvent::Granted { .. }
                 | TtsEvent::Failed { .. }
                 | TtsEvent::Ignored
                 | TtsEvent::Garbage),
@@ -156,6 +158,7 @@ impl Timeline {
                 ToVoice::Command(
                     command @ (TtsCommand::Dial { .. }
                     | TtsCommand::HangUp { .. }
+                    | TtsCommand::Reserve { .. }
                     | TtsCommand::Flush { .. }
                     | TtsCommand::Finish { .. }
                     | TtsCommand::Play { .. }
@@ -215,6 +218,7 @@ fn name_of(command: &TtsCommand) -> &'static str {
     match command {
         TtsCommand::Dial { .. } => "dial",
         TtsCommand::HangUp { .. } => "hang up",
+        TtsCommand::Reserve { .. } => "reserve",
         TtsCommand::Speak { .. } => "speak",
         TtsCommand::Flush { .. } => "flush",
         TtsCommand::Finish { .. } => "finish",

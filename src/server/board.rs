@@ -1,5 +1,6 @@
 //! What a call looks like from outside: its turns, and the events that changed them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub(super) struct TurnView {
     /// How long the caller waited for it, if it answered something.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wait: Option<WaitView>,
+    /// The voices that spoke it, if one failed and another went on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voices: Option<Vec<Cow<'static, str>>>,
     #[serde(skip)]
     pub(super) is_held: bool,
     /// It has had its last text.
@@ -102,6 +106,7 @@ pub(super) enum What {
     TurnOver { turn: TurnId, outcome: Outcome, heard: String, heard_ms: u64, estimated: bool },
     Interrupted { turn: TurnId, cause: &'static str, heard: String, heard_ms: u64, estimated: bool },
     Skipped { turn: TurnId, text: String },
+    FailedOver { turn: TurnId, from: Cow<'static, str>, to: Cow<'static, str>, reason: String },
     SpeechFailed { turn: TurnId, reason: String },
     Digit { digit: char },
     CallerSpeech { speaking: bool },
@@ -130,6 +135,7 @@ impl What {
             What::TurnOver { .. } => "turn_over",
             What::Interrupted { .. } => "interrupted",
             What::Skipped { .. } => "skipped",
+            What::FailedOver { .. } => "failed_over",
             What::SpeechFailed { .. } => "speech_failed",
             What::Digit { .. } => "digit",
             What::CallerSpeech { .. } => "caller_speech",
@@ -193,6 +199,13 @@ impl Board {
                 What::Interrupted { turn: *turn, cause, heard: text, heard_ms, estimated: heard.estimated }
             }
             AgentReport::Skipped { turn, text } => What::Skipped { turn: *turn, text: text.clone() },
+            AgentReport::FailedOver { turn, from, to, fault } => {
+                let (from, to) = (from.clone(), to.clone());
+                if let Some(view) = self.turn_mut(*turn) {
+                    view.voices.get_or_insert_with(|| vec![from.clone()]).push(to.clone());
+                }
+                What::FailedOver { turn: *turn, from, to, reason: fault.reason.clone() }
+            }
             AgentReport::SpeechFailed { turn, fault } => {
                 if let Some(view) = self.turn_mut(*turn) {
                     view.has_failed = true;
@@ -283,6 +296,7 @@ impl Board {
             heard_ms: 0,
             estimated: false,
             wait: None,
+            voices: None,
             is_held: false,
             is_closed: false,
             has_failed: false,

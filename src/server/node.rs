@@ -27,7 +27,8 @@ use crate::agent::script::Script;
 use crate::audio::MediaFormat;
 use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
-use crate::dialect::{cartesia, hearing};
+use crate::dialect::hearing;
+use crate::dialect::speech::{self, Language};
 use crate::driver::{Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
 use crate::ids::{CallSid, StreamSid};
 use crate::player::Player;
@@ -85,10 +86,10 @@ impl AgentSettings {
 pub enum Speaker {
     /// The voice in this process.
     Local(voice::Pool),
-    /// Cartesia, or a server of its protocol.
-    Cartesia {
-        /// What is the same in every call.
-        settings: cartesia::Settings,
+    /// A vendor.
+    Remote {
+        /// Who it is, and what is the same in every call.
+        settings: speech::Settings,
         /// How to get there.
         dialler: Arc<Dialler>,
     },
@@ -299,9 +300,8 @@ impl Node {
     pub(super) fn voice_links(&self, stream: &StreamSid) -> Vec<VoiceLink> {
         let link = |speaker: &Speaker| match speaker {
             Speaker::Local(pool) => VoiceLink::Local(pool.clone()),
-            Speaker::Cartesia { settings, dialler } => VoiceLink::Socket {
-                dialect: Box::new(cartesia::Cartesia::new(settings.clone(), stream)),
-                dialler: dialler.clone(),
+            Speaker::Remote { settings, dialler } => match settings.language(stream) {
+                Language::Socket(dialect) => VoiceLink::Socket { dialect, dialler: dialler.clone() },
             },
         };
         self.0.settings.speakers.iter().map(link).collect()
@@ -344,9 +344,7 @@ impl Node {
         let tapes = self.0.settings.tapes.as_ref()?;
         let voice = |speaker: &Speaker| match speaker {
             Speaker::Local(_) => tape::Voice::Local,
-            Speaker::Cartesia { settings, .. } => {
-                tape::Voice::Cartesia { stream: start.stream.clone(), settings: Box::new(settings.without_query()) }
-            }
+            Speaker::Remote { settings, .. } => tape::Voice::remote(&start.stream, settings.without_query()),
         };
         let hearing = |hearer: &Hearer| hearer.settings.clone().without_query();
         let header = Header {

@@ -25,8 +25,8 @@ use crate::audio::MediaFormat;
 use crate::call::action::EndReason;
 use crate::call::event::{Event, SpeechEvent};
 use crate::call::settings::Settings;
-use crate::dialect::cartesia::{self, Cartesia};
 use crate::dialect::relay::{self, Relay};
+use crate::dialect::speech::{self, Language, providers};
 use crate::dialect::twilio::Twilio;
 use crate::dialect::{AgentDialect, CarrierDialect, Input, Peers, TtsDialect};
 use crate::ids::{CallTime, StreamSid};
@@ -105,20 +105,45 @@ pub enum Carrier {
     Twilio,
 }
 
-/// The language of a voice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Voice {
-    /// The voice in this process.
-    Local,
-    /// Cartesia's.
-    Cartesia {
-        /// The stream that its contexts are named after.
-        stream: StreamSid,
-        /// What shaped its messages, without the key.
-        settings: Box<cartesia::Settings>,
-    },
+macro_rules! voices {
+    ($($(#[$doc:meta])* $name:ident $module:ident,)*) => {
+        /// The language of a voice.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Voice {
+            /// The voice in this process.
+            Local,
+            $(
+                $(#[$doc])*
+                $name {
+                    /// The stream that its contexts are named after.
+                    stream: StreamSid,
+                    /// What shaped its messages, without the key.
+                    settings: Box<speech::$module::Settings>,
+                },
+            )*
+        }
+
+        impl Voice {
+            /// The voice of a vendor in the call whose stream is `stream`.
+            pub fn remote(stream: &StreamSid, settings: speech::Settings) -> Self {
+                match settings {
+                    $(speech::Settings::$name(settings) => Voice::$name { stream: stream.clone(), settings },)*
+                }
+            }
+
+            /// Stream and vendor, unless it is in this process.
+            pub fn vendor(&self) -> Option<(&StreamSid, speech::Settings)> {
+                match self {
+                    Voice::Local => None,
+                    $(Voice::$name { stream, settings } => Some((stream, speech::Settings::$name(settings.clone()))),)*
+                }
+            }
+        }
+    };
 }
+
+providers!(voices);
 
 /// The language of an agent outside the process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,11 +202,9 @@ impl Header {
             Carrier::Twilio => Box::<Twilio>::default(),
         };
         let dialect = |voice: &Voice| -> Option<Box<dyn TtsDialect>> {
-            match voice {
-                Voice::Local => None,
-                Voice::Cartesia { stream, settings } => {
-                    Some(Box::new(Cartesia::new(settings.as_ref().clone(), stream)))
-                }
+            let (stream, settings) = voice.vendor()?;
+            match settings.language(stream) {
+                Language::Socket(dialect) => Some(dialect),
             }
         };
         // A call whose audio hearing does not take was recorded without it.

@@ -13,7 +13,7 @@ use super::pseudonym::{Pseudonyms, Word};
 use super::{Agent, Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
 use crate::call::event::{
-    AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, Say, TtsEvent, VoiceIndex,
+    AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, Say, TimedWord, TtsEvent, VoiceIndex,
 };
 use crate::call::settings::{self, Buffering};
 use crate::call::{Piece, Scribe};
@@ -87,12 +87,10 @@ impl Redactor {
             };
         }
         for voice in &mut header.voices {
-            let Voice::Cartesia { stream, settings } = voice else { continue };
+            let Some((stream, settings)) = voice.vendor() else { continue };
+            let covered = is_covered.then(|| StreamSid::parse(&self.pseudonyms.name(stream.as_str())).ok()).flatten();
             // A key may stand in the query, and a replay dials nobody.
-            *settings.as_mut() = settings.without_query();
-            if is_covered && let Ok(covered) = StreamSid::parse(&self.pseudonyms.name(stream.as_str())) {
-                *stream = covered;
-            }
+            *voice = Voice::remote(&covered.unwrap_or_else(|| stream.clone()), settings.without_query());
         }
         header.hearing = header.hearing.map(|hearing| {
             let mut hearing = hearing.without_query();
@@ -121,7 +119,10 @@ impl Redactor {
             return what;
         }
         let What::Input(Input { port, body }) = what else { return what };
-        let is_heard = matches!(event, Event::Carrier(CarrierEvent::Media(_)) | Event::Tts(TtsEvent::Audio { .. }));
+        let is_heard = matches!(
+            event,
+            Event::Carrier(CarrierEvent::Media(_)) | Event::Tts(TtsEvent::Audio { .. } | TtsEvent::TimedAudio { .. })
+        );
         let is_garbage = matches!(
             event,
             Event::Carrier(CarrierEvent::Garbage)
@@ -243,21 +244,33 @@ impl Redactor {
             TtsEvent::Audio { context, audio } if self.audio == Audio::Silence => {
                 TtsEvent::Audio { context, audio: Bytes::from(vec![silence.silence(); audio.len()]) }
             }
-            TtsEvent::Words { context, mut words } if self.text == Text::Redact => {
-                for word in &mut words {
-                    word.text = self.pseudonyms.text(&word.text);
-                }
-                TtsEvent::Words { context, words }
+            TtsEvent::Words { context, words } => TtsEvent::Words { context, words: self.words(words) },
+            TtsEvent::TimedAudio { context, audio, words } => {
+                let audio = match self.audio {
+                    Audio::Silence => Bytes::from(vec![silence.silence(); audio.len()]),
+                    Audio::Keep => audio,
+                };
+                TtsEvent::TimedAudio { context, audio, words: self.words(words) }
             }
             TtsEvent::Up { .. }
             | TtsEvent::Down { .. }
             | TtsEvent::Audio { .. }
-            | TtsEvent::Words { .. }
+            | TtsEvent::Spoken { .. }
+            | TtsEvent::Granted { .. }
             | TtsEvent::Done { .. }
             | TtsEvent::Failed { .. }
             | TtsEvent::Ignored
             | TtsEvent::Garbage => event,
         }
+    }
+
+    fn words(&self, mut words: Vec<TimedWord>) -> Vec<TimedWord> {
+        if self.text == Text::Redact {
+            for word in &mut words {
+                word.text = self.pseudonyms.text(&word.text);
+            }
+        }
+        words
     }
 }
 

@@ -62,7 +62,7 @@ impl Bench {
         let hearing = node.hearing.unwrap();
         let voices = node.speakers.into_iter().map(|speaker| match speaker {
             Speaker::Local(pool) => VoiceLink::Local(pool),
-            Speaker::Cartesia { .. } => panic!("nobody asked for a vendor's voice"),
+            Speaker::Remote { .. } => panic!("nobody asked for a vendor's voice"),
         });
         let dialect = hearing.settings.dialect(MediaFormat::TELEPHONE).unwrap();
         let directory = directory();

@@ -229,7 +229,8 @@ impl Checks {
             }
             // The gateway itself speaks: nobody else said what it says.
             AgentReport::Announced { turn, text } => self.on_text(now, *turn, text, true),
-            AgentReport::FirstAudio { .. }
+            AgentReport::FailedOver { .. }
+            | AgentReport::FirstAudio { .. }
             | AgentReport::Digit(_)
             | AgentReport::CallerSpeech(_)
             | AgentReport::Prompt { .. }

@@ -87,6 +87,7 @@ impl Local {
             }
             TtsCommand::Flush { .. } => {}
             TtsCommand::Play { .. } => panic!("it speaks; the player plays"),
+            TtsCommand::Reserve { .. } => panic!("it is nobody's account"),
             TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } => panic!("links are the session's own"),
         }
     }

@@ -1,6 +1,5 @@
 //! The gateway's side of a call, as production and replay know it.
 
-use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use trunkline::audio::Encoding;
 use trunkline::call::settings::{self, Buffering, Limits, OnFailure, Playout, Settings, Voice};
-use trunkline::dialect::cartesia;
+use trunkline::dialect::speech::cartesia;
 pub(crate) use trunkline::dialect::{Body, Input, Port, Refusal};
 use trunkline::ids::StreamSid;
 pub(crate) use trunkline::replay::{Sent, Session, ToVoice};
@@ -32,19 +31,11 @@ pub(crate) struct Wanted {
 /// The header of a call with a vendor and the voice in this process, or with that alone.
 pub(crate) fn header(plan: &Plan) -> Header {
     let wanted = plan.wanted;
-    let local = Voice {
-        name: Cow::Borrowed("local"),
-        encoding: Encoding::PcmS16Le,
-        rate: Some(8_000),
-        buffering: Buffering::Gateway,
-        context_idle: None,
-    };
+    let local = Voice::plain("local", Encoding::PcmS16Le, Some(8_000));
     let vendor = wanted.map(|wanted| Voice {
-        name: Cow::Borrowed("cartesia"),
-        encoding: wanted.encoding,
-        rate: wanted.rate,
         buffering: wanted.buffering,
         context_idle: Some(Duration::from_millis(800)),
+        ..Voice::plain("cartesia", wanted.encoding, wanted.rate)
     });
     let language = wanted.map(|wanted| tape::Voice::Cartesia {
         stream: StreamSid::parse(STREAM).unwrap(),
@@ -69,6 +60,7 @@ pub(crate) fn header(plan: &Plan) -> Header {
         audio: Audio::Keep,
         settings: Settings {
             voices: vendor.into_iter().chain([local]).collect(),
+            chain: 1,
             fallback_line: FALLBACK.to_owned(),
             on_failure: OnFailure::Continue,
             playout: Playout::default(),

@@ -64,7 +64,7 @@ impl Bench {
         let journal = vendor.journal();
         servers.spawn(vendor.run(stop.clone()));
         let toml = format!(
-            "speech.provider = \"cartesia\"\nspeech.cartesia.url = \"{url}\"\nspeech.cartesia.api_key = \"k\"\n\
+            "speech.chain = [\"cartesia\"]\nspeech.cartesia.url = \"{url}\"\nspeech.cartesia.api_key = \"k\"\n\
              agent.kind = \"api\"\n{toml}"
         );
         Bench::start(&toml, journal, servers, stop).await
@@ -74,7 +74,7 @@ impl Bench {
     pub(crate) async fn local(toml: &str) -> Bench {
         // Nobody calls this vendor, which its journal proves.
         let journal = cartesia::Server::bind(ANY, vendor(&[])).await.unwrap().journal();
-        let toml = format!("speech.provider = \"local\"\nagent.kind = \"api\"\n{toml}");
+        let toml = format!("speech.chain = [\"local\"]\nagent.kind = \"api\"\n{toml}");
         Bench::start(&toml, journal, JoinSet::new(), CancellationToken::new()).await
     }
 
@@ -85,7 +85,7 @@ impl Bench {
         let (journal, url, mut servers) = (vendor.journal(), vendor.url(), JoinSet::new());
         servers.spawn(vendor.run(stop.clone()));
         let toml = format!(
-            "speech.provider = \"cartesia\"\nspeech.cartesia.url = \"{url}\"\nspeech.cartesia.api_key = \"k\"\n{toml}"
+            "speech.chain = [\"cartesia\"]\nspeech.cartesia.url = \"{url}\"\nspeech.cartesia.api_key = \"k\"\n{toml}"
         );
         Bench::start(&toml, journal, servers, stop).await
     }

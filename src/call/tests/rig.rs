@@ -18,14 +18,13 @@ use crate::ids::{CallSid, CallTime, ContextId, MarkId, StreamSid, TurnId};
 
 pub(super) fn settings() -> Settings {
     let voice = |name: &'static str, buffering| Voice {
-        name: name.into(),
-        encoding: Encoding::Mulaw,
-        rate: Some(8_000),
         buffering,
         context_idle: Some(Duration::from_millis(800)),
+        ..Voice::plain(name, Encoding::Mulaw, Some(8_000))
     };
     Settings {
         voices: vec![voice("cloud", Buffering::Gateway), voice("local", Buffering::Gateway)],
+        chain: 1,
         fallback_line: "Sorry, one moment.".to_owned(),
         on_failure: OnFailure::Continue,
         playout: Playout::default(),

@@ -29,7 +29,7 @@ const AFTER_ANSWER: Duration = Duration::from_millis(8_500);
 
 const SETTINGS: &str = r#"
 [speech]
-provider = "cartesia"
+chain = ["cartesia"]
 [speech.cartesia]
 sample_rate = 16000
 [hearing]

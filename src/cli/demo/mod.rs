@@ -40,7 +40,7 @@ const API_KEY: &str = "demo-key";
 /// What the gateway says, and to whom it speaks.
 const SETTINGS: &str = r#"
 [speech]
-provider = "cartesia"
+chain = ["cartesia"]
 [speech.cartesia]
 sample_rate = 16000
 [agent.script]

@@ -202,6 +202,7 @@ impl AgentDialect for Relay {
             AgentReport::Started
             | AgentReport::TurnStarted { .. }
             | AgentReport::Skipped { .. }
+            | AgentReport::FailedOver { .. }
             | AgentReport::SpeechFailed { .. }
             | AgentReport::Probable { .. }
             | AgentReport::Resumed

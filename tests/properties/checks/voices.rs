@@ -75,7 +75,7 @@ pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdi
                 TtsCommand::Dial { .. } => !(before.contains(&voice) && up.contains(&voice)),
                 TtsCommand::HangUp { .. } => up.remove(&voice),
                 TtsCommand::Speak { .. } | TtsCommand::Flush { .. } | TtsCommand::Finish { .. } => up.contains(&voice),
-                TtsCommand::Play { .. } | TtsCommand::Cancel { .. } => true,
+                TtsCommand::Play { .. } | TtsCommand::Reserve { .. } | TtsCommand::Cancel { .. } => true,
             };
             ensure(is_lawful, || format!("{command:?} at {}, the links of {up:?} are up", step.now))?;
         }
@@ -105,7 +105,10 @@ pub(crate) fn no_link_is_dialled_like_mad(evidence: &Evidence<'_>) -> Verdict {
 /// Whom a command is for.
 pub(crate) fn voice_of(command: &TtsCommand) -> usize {
     match command {
-        TtsCommand::Dial { voice } | TtsCommand::HangUp { voice } | TtsCommand::Cancel { voice, .. } => *voice,
+        TtsCommand::Dial { voice }
+        | TtsCommand::HangUp { voice }
+        | TtsCommand::Reserve { voice, .. }
+        | TtsCommand::Cancel { voice, .. } => *voice,
         TtsCommand::Speak { on, .. }
         | TtsCommand::Flush { on }
         | TtsCommand::Finish { on }

@@ -57,14 +57,13 @@ impl Dice {
 /// Two voices that write samples as the carrier does, so that labels survive the way through.
 pub(crate) fn settings(buffering: Buffering) -> Settings {
     let voice = |name: &'static str, buffering| trunkline::call::settings::Voice {
-        name: name.into(),
-        encoding: Encoding::Mulaw,
-        rate: None,
         buffering,
         context_idle: Some(Duration::from_millis(800)),
+        ..trunkline::call::settings::Voice::plain(name, Encoding::Mulaw, None)
     };
     Settings {
         voices: vec![voice("cloud", buffering), voice("local", Buffering::Gateway)],
+        chain: 1,
         fallback_line: "Sorry, one moment.".to_owned(),
         on_failure: OnFailure::Continue,
         playout: Playout::default(),

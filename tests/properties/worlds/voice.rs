@@ -162,7 +162,7 @@ impl Voice {
         match command {
             TtsCommand::Dial { .. } => self.dial(now, dice),
             // No agent of these worlds plays anything.
-            TtsCommand::Play { .. } => {}
+            TtsCommand::Play { .. } | TtsCommand::Reserve { .. } => {}
             TtsCommand::HangUp { .. } => self.drop_link(now),
             TtsCommand::Speak { on, text } => self.speak(now, on, text, dice),
             TtsCommand::Flush { on } => {

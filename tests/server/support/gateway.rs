@@ -156,7 +156,7 @@ impl Vendor {
         let mut serving = JoinSet::new();
         serving.spawn(server.run(CancellationToken::new()));
         let toml =
-            format!("speech = {{ provider = \"cartesia\", cartesia = {{ url = \"{url}\", api_key = \"k\" }} }}\n");
+            format!("speech = {{ chain = [\"cartesia\"], cartesia = {{ url = \"{url}\", api_key = \"k\" }} }}\n");
         Vendor { journal, toml, _serving: serving }
     }
 }

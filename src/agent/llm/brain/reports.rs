@@ -49,6 +49,7 @@ impl Brain {
             | AgentReport::FirstAudio { .. }
             | AgentReport::Heard { .. }
             | AgentReport::Skipped { .. }
+            | AgentReport::FailedOver { .. }
             | AgentReport::HearingFailed { .. }
             | AgentReport::Connected
             | AgentReport::Refused { .. }

@@ -5,12 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Handshake, Message, TtsDialect, fault_of_status};
+use super::{Language, Names, address};
 use crate::audio::Encoding;
 use crate::call::action::{Place, TtsCommand};
 use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
 use crate::call::settings::Buffering;
-use crate::ids::{ContextId, StreamSid, TurnId};
+use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_status};
+use crate::ids::{CallTime, StreamSid};
 use crate::wire::cartesia::{
     Cancel, GenerationConfig, OutputFormat, Request, Response, Voice as WireVoice, WordTimestamps,
 };
@@ -45,17 +46,18 @@ impl Settings {
     /// The same without the query of the URL, in which proxies have their keys: what may be written down.
     #[must_use]
     pub fn without_query(&self) -> Self {
-        Settings { url: self.address().to_owned(), ..self.clone() }
+        Settings { url: address(&self.url).to_owned(), ..self.clone() }
     }
 
-    fn address(&self) -> &str {
-        self.url.split(['?', '#']).next().unwrap_or_default()
+    /// What is spoken in the call whose stream is `stream`.
+    pub fn language(&self, stream: &StreamSid) -> Language {
+        Language::Socket(Box::new(Cartesia::new(self.clone(), stream)))
     }
 }
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("url", &self.address()).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("Settings").field("url", &address(&self.url)).field("model", &self.model).finish_non_exhaustive()
     }
 }
 
@@ -63,19 +65,18 @@ impl std::fmt::Debug for Settings {
 #[derive(Debug)]
 pub struct Cartesia {
     settings: Settings,
-    /// Makes a context's name unlike that of any other call: `{stream}-`.
-    prefix: String,
+    names: Names,
 }
 
 impl Cartesia {
     /// The codec of the call whose stream is `stream`.
     pub fn new(settings: Settings, stream: &StreamSid) -> Self {
-        Cartesia { settings, prefix: format!("{stream}-") }
+        Cartesia { settings, names: Names::new(stream) }
     }
 
     fn request(&self, on: &Place, transcript: &str, r#continue: bool, flush: bool) -> Option<String> {
         let (settings, delivery) = (&self.settings, &on.delivery);
-        let context_id = self.name_of(on.context);
+        let context_id = self.names.name_of(on.context);
         let max_buffer_delay_ms = match settings.buffering {
             Buffering::Vendor { max_delay } => u32::try_from(max_delay.as_millis()).unwrap_or(u32::MAX),
             Buffering::Gateway => 0,
@@ -111,7 +112,7 @@ impl Cartesia {
 
     fn decode_text(&self, text: &str) -> Option<TtsEvent> {
         let response: Response = serde_json::from_str(text).ok()?;
-        let context = response.context_id.as_deref().and_then(|name| self.context_of(name));
+        let context = response.context_id.as_deref().and_then(|name| self.names.context_of(name));
         match response.r#type.as_str() {
             // One without a name may be ours; one with somebody else's is not.
             "error" if context.is_none() && response.context_id.is_some() => Some(TtsEvent::Ignored),
@@ -130,19 +131,10 @@ impl Cartesia {
             _ => Some(TtsEvent::Ignored),
         }
     }
-
-    fn name_of(&self, context: ContextId) -> String {
-        format!("{}{context}", self.prefix)
-    }
-
-    fn context_of(&self, name: &str) -> Option<ContextId> {
-        let (turn, serial) = name.strip_prefix(&self.prefix)?.split_once('.')?;
-        Some(ContextId { turn: TurnId(turn.parse().ok()?), serial: serial.parse().ok()? })
-    }
 }
 
 impl TtsDialect for Cartesia {
-    fn handshake(&self) -> Handshake {
+    fn dial(&mut self) -> Handshake {
         Handshake {
             url: self.settings.url.clone(),
             headers: vec![
@@ -159,15 +151,22 @@ impl TtsDialect for Cartesia {
         }
     }
 
-    fn encode(&mut self, command: &TtsCommand) -> Option<String> {
-        match command {
+    fn encode(&mut self, _at: CallTime, command: &TtsCommand, send: &mut dyn FnMut(Outgoing)) {
+        let message = match command {
             TtsCommand::Speak { on, text } => self.request(on, text, true, false),
             TtsCommand::Flush { on } => self.request(on, "", true, true),
             TtsCommand::Finish { on } => self.request(on, "", false, false),
             TtsCommand::Cancel { context, .. } => {
-                serde_json::to_string(&Cancel { context_id: &self.name_of(*context), cancel: true }).ok()
+                let context_id = &self.names.name_of(*context);
+                serde_json::to_string(&Cancel { context_id, cancel: true }).ok()
             }
-            TtsCommand::Dial { .. } | TtsCommand::HangUp { .. } | TtsCommand::Play { .. } => None,
+            TtsCommand::Dial { .. }
+            | TtsCommand::HangUp { .. }
+            | TtsCommand::Reserve { .. }
+            | TtsCommand::Play { .. } => None,
+        };
+        if let Some(message) = message {
+            send(Outgoing::Text(message));
         }
     }
 }
@@ -203,10 +202,9 @@ fn micros(seconds: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::support::{CONTEXT, place, said};
     use super::*;
-    use crate::audio::SourceFormat;
     use crate::call::event::Delivery;
-    use std::sync::Arc;
     use std::time::Duration;
 
     fn cartesia(buffering: Buffering) -> Cartesia {
@@ -225,24 +223,16 @@ mod tests {
         Cartesia::new(settings, &StreamSid::parse("MZ1").unwrap())
     }
 
-    fn place(delivery: Delivery) -> Place {
-        Place {
-            voice: 0,
-            context: ContextId { turn: TurnId(7), serial: 2 },
-            format: SourceFormat { encoding: Encoding::PcmS16Le, rate: 16_000 },
-            delivery: Arc::new(delivery),
-        }
-    }
-
-    fn json(text: Option<String>) -> serde_json::Value {
-        serde_json::from_str(&text.unwrap()).unwrap()
+    fn json(messages: Vec<String>) -> serde_json::Value {
+        assert_eq!(messages.len(), 1);
+        serde_json::from_str(&messages[0]).unwrap()
     }
 
     #[test]
     fn requests_of_a_context_differ_in_nothing_but_text_and_end() {
         let mut cartesia = cartesia(Buffering::Gateway);
         let on = place(Delivery::default());
-        let mut speak = json(cartesia.encode(&TtsCommand::Speak { on: on.clone(), text: " Hello. ".to_owned() }));
+        let mut speak = json(said(&mut cartesia, &TtsCommand::Speak { on: on.clone(), text: " Hello. ".to_owned() }));
         assert_eq!(
             speak,
             serde_json::json!({
@@ -253,9 +243,9 @@ mod tests {
                 "add_timestamps": true, "use_normalized_timestamps": false,
             })
         );
-        let mut finish = json(cartesia.encode(&TtsCommand::Finish { on: on.clone() }));
+        let mut finish = json(said(&mut cartesia, &TtsCommand::Finish { on: on.clone() }));
         assert_eq!((finish["transcript"].as_str(), finish["continue"].as_bool()), (Some(""), Some(false)));
-        let flush = json(cartesia.encode(&TtsCommand::Flush { on }));
+        let flush = json(said(&mut cartesia, &TtsCommand::Flush { on }));
         assert_eq!((flush["flush"].as_bool(), flush["continue"].as_bool()), (Some(true), Some(true)));
         for value in [&mut speak, &mut finish] {
             for key in ["transcript", "continue"] {
@@ -275,7 +265,7 @@ mod tests {
             volume: None,
             emotion: Some("calm".to_owned()),
         };
-        let speak = json(cartesia.encode(&TtsCommand::Speak { on: place(delivery), text: "Allo".to_owned() }));
+        let speak = json(said(&mut cartesia, &TtsCommand::Speak { on: place(delivery), text: "Allo".to_owned() }));
         assert_eq!(speak["voice"]["id"], "W");
         assert_eq!(speak["language"], "fr");
         assert_eq!(speak["generation_config"], serde_json::json!({"speed": 1.25, "emotion": "calm"}));
@@ -287,22 +277,22 @@ mod tests {
         let url = "wss://proxy.example/tts?api_key=hunter2#hunter2".to_owned();
         let settings = Settings { url: url.clone(), ..cartesia(Buffering::Gateway).settings };
         let stream = StreamSid::parse("MZ1").unwrap();
-        assert_eq!(Cartesia::new(settings.clone(), &stream).handshake().url, url);
+        assert_eq!(Cartesia::new(settings.clone(), &stream).dial().url, url);
         assert!(!format!("{settings:?}").contains("hunter2"));
         assert_eq!(settings.without_query().url, "wss://proxy.example/tts");
     }
 
     #[test]
     fn cancel_names_the_context() {
-        let command = TtsCommand::Cancel { voice: 0, context: ContextId { turn: TurnId(7), serial: 2 } };
-        let cancel = json(cartesia(Buffering::Gateway).encode(&command));
+        let command = TtsCommand::Cancel { voice: 0, context: CONTEXT };
+        let cancel = json(said(&mut cartesia(Buffering::Gateway), &command));
         assert_eq!(cancel, serde_json::json!({"context_id": "MZ1-7.2", "cancel": true}));
     }
 
     #[test]
     fn answers_are_understood() {
         let mut cartesia = cartesia(Buffering::Gateway);
-        let context = ContextId { turn: TurnId(7), serial: 2 };
+        let context = CONTEXT;
         let mut decode = |text: &str| cartesia.decode(Message::Text(text));
         assert_eq!(
             decode(r#"{"type":"chunk","context_id":"MZ1-7.2","data":"AAE=","step_time":4.2,"done":false}"#),
