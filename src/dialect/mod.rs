@@ -114,8 +114,9 @@ pub fn fault_of_status(status: u16) -> Fault {
 pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
     let kind = match (code, kind_of_words(reason)) {
         (Some(1000), _) => FaultKind::Idle,
-        // Limits of all sorts end with this code, and so do mistakes: only the words tell.
+        // Limits of all sorts end with the first code, and so do mistakes: only the words tell. The second is a plea for time.
         (Some(1008), kind @ (FaultKind::Busy | FaultKind::Idle)) => kind,
+        (Some(1013), FaultKind::Busy) => FaultKind::Busy,
         (Some(1002 | 1003 | 1007 | 1008), _) => FaultKind::Fatal,
         (Some(_) | None, _) => FaultKind::Retryable,
     };
@@ -151,6 +152,8 @@ mod tests {
         assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);
         assert_eq!(fault_of_close(Some(1008), "max_active_conversations").kind, FaultKind::Busy);
         assert_eq!(fault_of_close(Some(1008), "input_timeout_exceeded").kind, FaultKind::Idle);
+        assert_eq!(fault_of_close(Some(1013), "too many requests").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1013), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
         assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);
     }

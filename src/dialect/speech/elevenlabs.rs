@@ -253,15 +253,21 @@ impl Live {
         }
         let mut words = Vec::new();
         for ((char, start), length) in chars.iter().zip(starts).zip(lengths) {
+            let start_us = base_us + millis(*start);
+            let end_us = start_us + millis(*length);
+            // In the middle of a character, an empty one may stand for its rest.
+            if char.is_empty() {
+                self.open_word.iter_mut().for_each(|word| word.end_us = word.end_us.max(end_us));
+                continue;
+            }
             if char.trim().is_empty() {
                 words.extend(self.open_word.take());
                 continue;
             }
-            let start_us = base_us + millis(*start);
             let word = TimedWord { text: String::new(), start_us, end_us: start_us };
             let word = self.open_word.get_or_insert(word);
             word.text.push_str(char);
-            word.end_us = word.end_us.max(start_us + millis(*length));
+            word.end_us = word.end_us.max(end_us);
             self.aligned += letters(char);
         }
         // A word may be in two messages, unless a mark ends it or there is no more text.

@@ -164,6 +164,15 @@ fn characters_become_words_across_messages_whose_times_begin_anew() {
 }
 
 #[test]
+fn the_rest_of_a_character_belongs_to_its_word() {
+    let mut codec = speaking("Hello there. ");
+    let event = decoded(&mut codec, chunk(100, alignment("He")));
+    assert!(matches!(event, TtsEvent::Audio { .. }), "{event:?}");
+    let rest = json!({"chars": ["", "l", "l", "o", " "], "charStartTimesMs": [0, 20, 40, 60, 80], "charDurationsMs": [20, 20, 20, 20, 20]});
+    assert_eq!(words_of(decoded(&mut codec, chunk(100, rest))), [word("Hello", 0, 180)]);
+}
+
+#[test]
 fn the_last_word_needs_no_space_behind_it() {
     let mut codec = speaking("Sure thing");
     let words = words_of(decoded(&mut codec, chunk(500, alignment("Sure thing"))));
