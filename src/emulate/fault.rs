@@ -146,4 +146,9 @@ impl<K: Kind> Faults<K> {
         let step = |left: u32| if left == u32::MAX { Some(left) } else { left.checked_sub(1) };
         armed.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).ok().map(|_| armed.amount)
     }
+
+    /// Whether `kind` happens now, when `count` of what its amount counts have passed.
+    pub(super) fn take_at(&self, kind: K, count: u32) -> bool {
+        self.amount(kind) == Some(count) && self.take(kind).is_some()
+    }
 }

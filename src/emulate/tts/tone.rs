@@ -64,7 +64,7 @@ fn power_at(samples: &[i16], frequency: f64) -> f64 {
 
 /// Samples `from..from + count` of the tone of context `index` at `rate` Hz. The phase is that of sample 0, so pieces join
 /// without a click.
-pub(super) fn samples(index: u32, rate: u32, from: u64, count: usize) -> Vec<i16> {
+pub(in crate::emulate) fn samples(index: u32, rate: u32, from: u64, count: usize) -> Vec<i16> {
     let (frequency, rate) = (u64::from(frequency_of(index)), u64::from(rate.max(1)));
     (from..).take(count).map(|n| sample(frequency.wrapping_mul(n) % rate, rate)).collect()
 }
