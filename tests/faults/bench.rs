@@ -255,13 +255,6 @@ impl Outcome {
         })
     }
 
-    /// Whether words of a turn were reported as ones that the caller will not hear.
-    pub(crate) fn skipped(&self, turn: TurnId) -> bool {
-        let of_turn =
-            |report: &AgentReport| matches!(report, AgentReport::Skipped { turn: other, .. } if *other == turn);
-        self.reports.iter().any(|(_, report)| of_turn(report))
-    }
-
     /// How long the caller heard tones, or anything else that is no silence, during a turn.
     pub(crate) fn heard(&self, spoken: &Spoken, is_it: impl Fn(Sound) -> bool) -> Duration {
         self.tape.heard_for(spoken.from, spoken.to, is_it)
