@@ -115,29 +115,17 @@ pub fn fault_of_status(status: u16) -> Fault {
 pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
     let kind = match (code, kind_of_words(reason)) {
         (Some(1000), _) => FaultKind::Idle,
-        // Limits of all sorts end with the first code, and so do mistakes: only the words tell. The second is a plea for time.
+        // Limits of all sorts end with this code, and so do mistakes: only the words tell.
         (Some(1008), kind @ (FaultKind::Busy | FaultKind::Idle)) => kind,
         // Deepgram's word for a message that it could not use, which says nothing of the next one.
         (Some(1008), _) if reason.starts_with("DATA-") => FaultKind::Retryable,
+        // A plea for time.
         (Some(1013), FaultKind::Busy) => FaultKind::Busy,
         (Some(1002 | 1003 | 1007 | 1008), _) => FaultKind::Fatal,
         (Some(_) | None, _) => FaultKind::Retryable,
     };
     let reason = code.map_or_else(|| "the connection broke".to_owned(), |code| format!("closed with code {code}"));
     Fault { kind, reason }
-}
-
-/// What a vendor's words for people mean, where nothing else says what is wrong.
-pub fn kind_of_words(words: &str) -> FaultKind {
-    let words = words.to_lowercase();
-    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
-    if has(&["concurren", "limit", "too many", "max_active"]) {
-        FaultKind::Busy
-    } else if has(&["timeout", "timed out", "inactiv"]) {
-        FaultKind::Idle
-    } else {
-        FaultKind::Retryable
-    }
 }
 
 /// `url` with `query` behind its own, encoded as HTML forms are.
@@ -151,6 +139,19 @@ fn url_with(url: &str, query: &[(&str, String)]) -> String {
         }
     };
     Serializer::for_suffix(text, start).extend_pairs(query).finish()
+}
+
+/// What a vendor's words for people mean, where nothing else says what is wrong.
+pub fn kind_of_words(words: &str) -> FaultKind {
+    let words = words.to_lowercase();
+    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    if has(&["concurren", "limit", "too many", "max_active"]) {
+        FaultKind::Busy
+    } else if has(&["timeout", "timed out", "inactiv"]) {
+        FaultKind::Idle
+    } else {
+        FaultKind::Retryable
+    }
 }
 
 #[cfg(test)]
