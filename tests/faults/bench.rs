@@ -255,6 +255,13 @@ impl Outcome {
         })
     }
 
+    /// Whether another voice went on with a turn.
+    pub(crate) fn failed_over(&self, turn: TurnId) -> bool {
+        let of_turn =
+            |report: &AgentReport| matches!(report, AgentReport::FailedOver { turn: other, .. } if *other == turn);
+        self.reports.iter().any(|(_, report)| of_turn(report))
+    }
+
     /// Whether words of a turn were reported as ones that the caller will not hear.
     pub(crate) fn skipped(&self, turn: TurnId) -> bool {
         let of_turn =

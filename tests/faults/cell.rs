@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::bench::Bench;
-use crate::checks::{self, Who};
+use crate::checks::{self, HANDOVER_MAX, SILENCE_MAX, Who};
 use crate::faults::Fault;
 use crate::network::{Made, Network, Times};
 use crate::vendors::Row;
@@ -19,8 +19,42 @@ const LONG: &str = "And now we talk for far too long so that you can cut us off 
 const CUT_AFTER: Duration = Duration::from_millis(500);
 /// Between `clear` and the last turn, so that what comes after `clear` is not the new turn's speech.
 const PAUSE: Duration = Duration::from_millis(300);
+/// The same where another voice speaks meanwhile: a voice that failed rests for as long, and is then tried again.
+const REST: Duration = Duration::from_secs(30);
 /// Bytes that vendors could write and the call had not read, at most: what a few pipes hold.
 const UNREAD_MAX: u64 = 16 * 1024;
+
+/// Who speaks when the vendor cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Nobody: the fallback line is said.
+    Nobody,
+    /// The local voice.
+    Local,
+}
+
+impl Behind {
+    fn chain(self) -> &'static [&'static str] {
+        match self {
+            Behind::Nobody => &[],
+            Behind::Local => &["local"],
+        }
+    }
+
+    fn silence_max(self) -> Duration {
+        match self {
+            Behind::Nobody => SILENCE_MAX,
+            Behind::Local => HANDOVER_MAX,
+        }
+    }
+
+    fn pause(self) -> Duration {
+        match self {
+            Behind::Nobody => PAUSE,
+            Behind::Local => REST,
+        }
+    }
+}
 
 /// What became of a call under a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,20 +73,20 @@ pub(crate) struct Verdict {
 
 /// Runs the call and checks every promise; panics with the first one that is broken. `None`: the fault cannot happen to
 /// the vendor.
-pub(crate) async fn run(made: Made, row: &Row, fault: &Fault, times: Times) -> Option<Verdict> {
+pub(crate) async fn run(made: Made, row: &Row, behind: Behind, fault: &Fault, times: Times) -> Option<Verdict> {
     let switches: Vec<String> = fault.switch(times).into_iter().collect();
     let vendor = (row.vendor)(&switches)?;
     let network = Network::of(made);
     network.place(&row.host(), vendor.clone(), fault.wire(), times);
-    let bench = Bench::start(&network, &row.toml());
+    let bench = Bench::start(&network, &row.toml(behind.chain()));
     let first = bench.speak(TEXT).await;
     let cut = bench.cut_off(LONG, CUT_AFTER).await;
-    sleep(PAUSE).await;
+    sleep(behind.pause()).await;
     let last = bench.speak(TEXT).await;
     let outcome = bench.hang_up().await;
     let contexts = vendor.contexts();
     let turns = [first, cut, last];
-    let silence = checks::silence(&outcome, &turns);
+    let silence = checks::silence(&outcome, &turns, behind.silence_max());
     checks::nothing_stale(&outcome, &turns, Duration::MAX, &contexts);
     let unread = network.counts.unread_max.load(Ordering::Relaxed);
     // What the system's own buffers hold is its affair.

@@ -10,6 +10,8 @@ use crate::line::Sound;
 
 /// Silence that a caller may hear while speech is owed, whatever goes wrong.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The same where another voice can speak.
+pub(crate) const HANDOVER_MAX: Duration = Duration::from_millis(2_500);
 /// The least of the fallback line that is heard.
 const LINE_MIN: Duration = Duration::from_millis(600);
 
@@ -18,14 +20,16 @@ const LINE_MIN: Duration = Duration::from_millis(600);
 pub(crate) enum Who {
     /// The vendor, to the last word.
     Vendor,
+    /// The vendor, and the voice behind it from the first unheard word on; or that one alone.
+    Next,
     /// The local voice, with the fallback line.
     Fallback,
 }
 
-/// Checks that the caller was never left in silence; the longest there was.
-pub(crate) fn silence(outcome: &Outcome, turns: &[Spoken]) -> Duration {
+/// Checks that the caller was never left in silence for longer than `most`; the longest there was.
+pub(crate) fn silence(outcome: &Outcome, turns: &[Spoken], most: Duration) -> Duration {
     let longest = turns.iter().map(|turn| outcome.tape.longest_silence(turn.from, turn.to)).max().unwrap_or_default();
-    assert!(longest <= SILENCE_MAX, "{longest:?} of silence in {turns:?}");
+    assert!(longest <= most, "{longest:?} of silence in {turns:?}");
     longest
 }
 
@@ -58,9 +62,19 @@ pub(crate) fn who(outcome: &Outcome, turn: &Spoken) -> Who {
     assert_eq!(turn.heard.text, turn.text);
     let tones = outcome.heard(turn, |sound| matches!(sound, Sound::Tone(_)));
     let whole = length_of(&turn.text);
+    if is_next(outcome, turn) {
+        let all = outcome.heard(turn, |sound| sound != Sound::Silence);
+        assert!(2 * all >= whole, "{all:?} of {whole:?} in {turn:?}");
+        return Who::Next;
+    }
     // A frame in which two tones meet is of neither.
     assert!(tones + whole / 4 >= whole, "{tones:?} of {whole:?} in {turn:?}");
     Who::Vendor
+}
+
+/// Whether another voice than the first one spoke in a turn.
+fn is_next(outcome: &Outcome, turn: &Spoken) -> bool {
+    outcome.failed_over(turn.turn) || outcome.heard(turn, |sound| sound == Sound::Other) > LINE_MIN
 }
 
 /// How long a vendor speaks at a text, in tones.

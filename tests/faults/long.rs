@@ -60,7 +60,7 @@ fn call(row: &Row, hush_every: Duration) -> (Bench, Arc<dyn Vendor>) {
     let vendor = (row.vendor)(&[]).unwrap();
     let network = Network::of(Made::Pipes);
     network.place(&row.host(), vendor.clone(), Wire::Good, Times::Once);
-    (Bench::changed(&network, &row.toml(), hush_every, |_| {}), vendor)
+    (Bench::changed(&network, &row.toml(&[]), hush_every, |_| {}), vendor)
 }
 
 /// A speech that is written much faster than it is heard.

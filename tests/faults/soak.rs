@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::bench::{Bench, Outcome, Spoken};
-use crate::checks;
+use crate::checks::{self, SILENCE_MAX};
 use crate::faults::{Cause, FAULTS};
 use crate::network::{Made, Network, Times, Wire};
 use crate::runs::{Time, side_by_side};
@@ -116,7 +116,7 @@ async fn call(seed: u64) -> Told {
     }
     let network = Network::of(Made::Pipes);
     network.place(&row.host(), vendor.clone(), wire, times);
-    let bench = Bench::changed(&network, &row.toml(), HUSH_EVERY, |_| {});
+    let bench = Bench::changed(&network, &row.toml(&[]), HUSH_EVERY, |_| {});
     let mut turns = Vec::new();
     let mut told = Told::default();
     for _ in 0..1 + dice.below(4) {
@@ -138,7 +138,7 @@ async fn call(seed: u64) -> Told {
         sleep(dice.within(0..3_000)).await;
     }
     let outcome = bench.hang_up().await;
-    told.silence = checks::silence(&outcome, &turns);
+    told.silence = checks::silence(&outcome, &turns, SILENCE_MAX);
     checks::nothing_stale(&outcome, &turns, end, &vendor.contexts());
     for turn in &turns {
         check_turn(&outcome, turn, &mut told);

@@ -52,14 +52,16 @@ impl Row {
         format!("{}.test", self.name)
     }
 
-    /// The configuration of a call that speaks through it alone.
-    pub(crate) fn toml(&self) -> String {
+    /// The configuration of a call that speaks through it, and what it cannot speak through those `behind` it.
+    pub(crate) fn toml(&self, behind: &[&str]) -> String {
+        let chain: Vec<&str> = [self.name].iter().chain(behind).copied().collect();
+        format!("speech.chain = {chain:?}\n{}", self.section())
+    }
+
+    /// Where it is.
+    pub(crate) fn section(&self) -> String {
         let (name, (scheme, path)) = (self.name, self.url);
-        format!(
-            "speech.chain = [\"{name}\"]\nspeech.{name}.api_key = \"the-key\"\n\
-             speech.{name}.url = \"{scheme}://{}{path}\"",
-            self.host()
-        )
+        format!("speech.{name}.api_key = \"the-key\"\nspeech.{name}.url = \"{scheme}://{}{path}\"\n", self.host())
     }
 }
 

@@ -1,0 +1,91 @@
+//! What each vendor can do, seen in a call in which nothing goes wrong, and how long calls fare with it.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use trunkline::emulate::tts::{ContextRecord, End};
+
+use crate::bench::Bench;
+use crate::docs;
+use crate::network::{Made, Network, Times, Wire};
+use crate::runs::{Time, side_by_side};
+use crate::vendors::{ROWS, Row};
+
+const FIRST: &str = "Two answers are given at once, and the caller hears one behind the other. ";
+const SECOND: &str = "This is the second one. It is made while the first one is still being heard. ";
+
+/// What was seen of a vendor.
+struct Seen {
+    /// Samples a second that were asked for.
+    rate: u32,
+    /// How many contexts there were for a turn of one sentence, and for one of two.
+    contexts: (usize, usize),
+    /// The second turn was made while the first one was heard.
+    is_ahead: bool,
+    /// What was heard is known from times that the vendor told, not from estimates.
+    are_words_timed: bool,
+    /// The vendor was told that a turn was cut off.
+    is_told_of_cut: bool,
+    /// The next turn used the same socket.
+    is_socket_kept: bool,
+}
+
+#[test]
+fn what_each_vendor_can_do() {
+    let rows: Vec<&Row> = ROWS.iter().collect();
+    let seen: Vec<Seen> = side_by_side(Time::Paused, &rows, see).into_iter().map(Result::unwrap).collect();
+    let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
+    let line = |name: &str, cell: &dyn Fn(&Seen) -> String| (name.to_owned(), seen.iter().map(cell).collect());
+    let lines = [
+        line("audio that is asked for", &|seen| format!("{} Hz", seen.rate)),
+        line("contexts or requests for one sentence, for two", &|seen| {
+            format!("{}, {}", seen.contexts.0, seen.contexts.1)
+        }),
+        line("the next turn is made while one is heard", &|seen| yes(seen.is_ahead)),
+        line("heard words are known from the vendor's times", &|seen| yes(seen.are_words_timed)),
+        line("the vendor is told of an interruption", &|seen| yes(seen.is_told_of_cut)),
+        line("the socket is kept after an interruption", &|seen| yes(seen.is_socket_kept)),
+    ];
+    let head: Vec<&str> = ["Seen"].into_iter().chain(ROWS.iter().map(|row| row.name)).collect();
+    docs::compare("capabilities", &docs::table(&head, &lines));
+}
+
+async fn see(row: &Row) -> Seen {
+    let vendor = (row.vendor)(&[]).unwrap();
+    let network = Network::of(Made::Pipes);
+    network.place(&row.host(), vendor.clone(), Wire::Good, Times::Once);
+    let bench = Bench::start(&network, &row.toml(&[]));
+    let dialled = || network.counts.dialled.load(Ordering::Relaxed);
+    let (first, second) = (bench.say(FIRST).await, bench.say(SECOND).await);
+    bench.sounds(first).await;
+    let (first_over, _) = bench.over(first).await;
+    let made_by_then = vendor.contexts();
+    bench.over(second).await;
+    sleep(Duration::from_secs(1)).await;
+    let whole = vendor.contexts();
+    let dialled_before = dialled();
+    let cut = bench.cut_off(&[FIRST, SECOND].concat(), Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(1)).await;
+    let contexts = vendor.contexts();
+    bench.speak(SECOND).await;
+    let is_socket_kept = dialled() == dialled_before;
+    bench.hang_up().await;
+    let of = |turn: u32| whole.iter().filter(|context| is_of(context, turn)).count();
+    let rates: BTreeSet<u32> = whole.iter().map(|context| context.rate).collect();
+    assert_eq!(rates.len(), 1);
+    let cut_off = |context: &&ContextRecord| is_of(context, cut.turn.0);
+    assert!(first_over > Duration::ZERO);
+    Seen {
+        rate: whole[0].rate,
+        contexts: (of(first.0), of(second.0)),
+        is_ahead: made_by_then.iter().any(|context| is_of(context, second.0) && context.samples_sent > 0),
+        are_words_timed: !cut.heard.estimated,
+        is_told_of_cut: contexts
+            .iter()
+            .filter(cut_off)
+            .any(|context| context.cancelled_at.is_some() || context.ended.is_some_and(|(_, end)| end == End::Cancelled)),
+        is_socket_kept,
+    }
+}
