@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::agent::llm::Llm;
 use crate::agent::llm::settings::{self as llm, Key};
-use crate::agent::llm::{HttpError, Llm};
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
@@ -18,7 +18,8 @@ use crate::call::settings::{
     is_english,
 };
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, Section, TextRule, narrow};
-use crate::driver::{Dialler, DiallerError, Meter, Shelf};
+use crate::driver::{Dialler, Meter, Shelf};
+use crate::http::{HttpError, TrustError};
 use crate::player::{self, Player};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
@@ -49,19 +50,19 @@ pub enum GatewayError {
     Llm(#[from] HttpError),
     /// Nothing can be played.
     #[error("player")]
-    Player(#[from] player::SetupError),
+    Player(#[source] HttpError),
     /// The voice cannot be dialled.
     #[error("speech.{0}")]
-    Dialler(&'static str, #[source] DiallerError),
+    Dialler(&'static str, #[source] TrustError),
     /// The app cannot be dialled.
     #[error("agent.relay")]
-    App(#[source] DiallerError),
+    App(#[source] TrustError),
     /// The app cannot be asked what follows its session.
     #[error("agent.relay.action_url")]
     AfterApp(#[from] AfterAppError),
     /// Whoever writes down what callers say cannot be dialled.
     #[error("hearing")]
-    Hearing(#[source] DiallerError),
+    Hearing(#[source] TrustError),
 }
 
 /// Builds the node that `config` describes.
@@ -141,14 +142,15 @@ fn tapes(config: &config::Tape, meter: &Arc<Meter>) -> Result<Option<Tapes>, Gat
 
 fn player(config: &config::Player) -> Result<Player, GatewayError> {
     let bytes = |mib: u32| mib as usize * 1024 * 1024;
-    Ok(Player::new(player::Settings {
+    Player::new(player::Settings {
         allow_http: config.allow_http,
         file_bytes_max: bytes(config.max_mib),
         limit: config.fetch,
         length_max: config.longest,
         cache_bytes: bytes(config.cache_mib),
         workers: available_parallelism().map_or(1, usize::from),
-    })?)
+    })
+    .map_err(GatewayError::Player)
 }
 
 fn trust(config: &Config) -> Trust {
@@ -184,7 +186,7 @@ fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
     Ok(voices.into_iter().unzip())
 }
 
-fn remote(section: &dyn Section) -> Result<(Voice, Speaker), DiallerError> {
+fn remote(section: &dyn Section) -> Result<(Voice, Speaker), TrustError> {
     let shared_out = section.account().max_contexts.is_some();
     let dialler = Arc::new(Dialler::new(section.ca_file())?);
     Ok((Voice { shared_out, ..section.voice() }, Speaker::Remote { settings: section.settings(), dialler }))

@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod driver;
 pub mod emulate;
 pub mod gateway;
+pub mod http;
 pub mod ids;
 pub mod player;
 pub mod replay;

@@ -9,13 +9,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module, what it may import of this crate, which dependencies it may name. Arrows point down only.
-const LAYERS: [(&str, &[&str], &[&str]); 17] = [
+const LAYERS: [(&str, &[&str], &[&str]); 18] = [
     ("ids", &[], &["serde", "thiserror"]),
     (
         "audio",
         &["ids"],
         &["audio_codec_algorithms", "audioadapter_buffers", "bytes", "earshot", "rubato", "serde", "thiserror"],
     ),
+    // Whoever is asked over HTTP, and whoever is dialled, is trusted by the same rules: so this lies below all who ask. It
+    // knows of nothing that is asked for.
+    ("http", &[], &["futures_util", "reqwest", "rustls", "thiserror", "webpki_roots"]),
     ("wire", &["ids"], &["base64", "serde", "serde_json", "thiserror"]),
     // `serde` without a format: settings, and what agents and voices of this process say, go onto tapes.
     // `icu_properties`: emoji are told from letters by Unicode's tables.
@@ -34,10 +37,10 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
     ("replay", &["ids", "tape", "call", "dialect"], &["crc32fast", "serde", "serde_json", "thiserror"]),
     ("voice", &["ids", "audio"], &["bytes", "flite_rs", "thiserror", "tokio"]),
     // Fetches and decodes what is played, and knows of no call: what serves one is the driver's link to it.
-    ("player", &["ids", "audio"], &["bytes", "reqwest", "rustls", "symphonia", "thiserror", "tokio", "webpki_roots"]),
+    ("player", &["ids", "audio", "http"], &["bytes", "reqwest", "symphonia", "thiserror", "tokio"]),
     (
         "driver",
-        &["ids", "audio", "tape", "call", "dialect", "voice", "player"],
+        &["ids", "audio", "http", "tape", "call", "dialect", "voice", "player"],
         &[
             "bytes",
             "futures_util",
@@ -48,12 +51,11 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
             "tokio_tungstenite",
             "tokio_util",
             "tracing",
-            "webpki_roots",
         ],
     ),
     (
         "agent",
-        &["ids", "audio", "call", "driver"],
+        &["ids", "audio", "http", "call", "driver"],
         // A language model is asked over HTTP and answers with events; tools are asked over HTTP.
         &[
             "bytes",
@@ -69,7 +71,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
     ),
     (
         "server",
-        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "player", "agent"],
+        &["ids", "audio", "http", "tape", "call", "dialect", "driver", "voice", "player", "agent"],
         &[
             "axum",
             // Waits between tries of a request to the carrier's API.
@@ -82,9 +84,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
             "hyper",
             "hyper_util",
             "quick_xml",
-            // What we ask over HTTP: the carrier's API, and an app after its session; rustls and the authorities with it.
+            // What we ask over HTTP: the carrier's API, and an app after its session.
             "reqwest",
-            "rustls",
             "serde",
             "serde_json",
             "sha1",
@@ -96,7 +97,6 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
             "tokio_tungstenite",
             "tokio_util",
             "tracing",
-            "webpki_roots",
         ],
     ),
     (
@@ -142,7 +142,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 17] = [
     ("telemetry", &["config"], &["tracing_subscriber"]),
     (
         "gateway",
-        &["ids", "audio", "tape", "call", "dialect", "driver", "voice", "player", "agent", "server", "config"],
+        &["ids", "audio", "http", "tape", "call", "dialect", "driver", "voice", "player", "agent", "server", "config"],
         // It names the module of that name, not the crate.
         &["config", "thiserror"],
     ),

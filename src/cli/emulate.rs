@@ -1,6 +1,7 @@
 //! `trunkline emulate`: servers that stand in for vendors.
 
 mod llm;
+mod speech;
 mod stt;
 
 use std::io::Write as _;
@@ -26,6 +27,8 @@ enum Service {
     Cartesia(CartesiaArgs),
     /// A language model's server (OpenAI's chat completions) that answers by a script, with faults on request.
     Llm(llm::LlmArgs),
+    /// Speech over HTTP (OpenAI's audio/speech, as self-hosted engines serve it), with faults on request.
+    Speech(speech::SpeechArgs),
     /// Scripted recognition of speech behind the WebSockets of Cartesia, Deepgram and Gradium, with faults on request.
     ///
     /// This does not recognise speech. It knows some clips and what is said in them, compares the audio that comes with
@@ -101,6 +104,9 @@ pub(crate) enum EmulateError {
     /// The language model's server did not start.
     #[error("the emulator did not start")]
     Llm(#[from] llm::LlmError),
+    /// The server of speech over HTTP did not start.
+    #[error("the emulator did not start")]
+    Speech(#[from] trunkline::emulate::speech::ServerError),
     /// The recogniser did not start.
     #[error("the emulator did not start")]
     Stt(#[from] stt::SttError),
@@ -124,6 +130,13 @@ pub(crate) async fn run(args: EmulateArgs, shutdown: CancellationToken) -> Resul
         }
         Service::Llm(args) => {
             let server = llm::bind(&args).await?;
+            let mut out = std::io::stdout();
+            writeln!(out, "{}", server.url())?;
+            out.flush()?;
+            server.run(shutdown).await;
+        }
+        Service::Speech(args) => {
+            let server = speech::bind(&args).await?;
             let mut out = std::io::stdout();
             writeln!(out, "{}", server.url())?;
             out.flush()?;

@@ -1,13 +1,10 @@
 //! Dialling a voice: a connection, TLS, handshake, all within one limit.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{Error as WsError, TlsError, UrlError};
@@ -17,6 +14,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 
 use super::connect::{ByteStream, Connect, Tcp};
 use crate::dialect::{Handshake, Refusal};
+use crate::http::{TrustError, trust};
 
 /// From the first packet to the end of the handshake. Two lost first packets (sent again after 1 and 3 s) are survived, and
 /// it is shorter than the silence after which the core gives a turn up, so that a link that was slow once is not dialled
@@ -30,22 +28,6 @@ const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// An open socket to a voice, whatever carries its bytes.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<Box<dyn ByteStream>>>;
-
-/// Why there can be no dialler.
-#[derive(Debug, thiserror::Error)]
-pub enum DiallerError {
-    /// The file with authorities cannot be used.
-    #[error("cannot use the authorities in {file}: {reason}")]
-    Authorities {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No TLS can be had.
-    #[error("cannot set up TLS")]
-    Tls(#[from] rustls::Error),
-}
 
 /// Dials one vendor for every call; holds what they trust.
 #[derive(Clone)]
@@ -64,8 +46,8 @@ impl Dialler {
     /// A dialler that trusts the authorities in `authorities`, a PEM file, and no others; without it, those of the web.
     ///
     /// # Errors
-    /// [`DiallerError`].
-    pub fn new(authorities: Option<&Path>) -> Result<Self, DiallerError> {
+    /// [`TrustError`].
+    pub fn new(authorities: Option<&Path>) -> Result<Self, TrustError> {
         Ok(Dialler { tls: Arc::new(trust(authorities)?), connect: Arc::new(Tcp) })
     }
 
@@ -114,34 +96,6 @@ fn place_of(url: &Uri) -> Result<(&str, u16), UrlError> {
         Some(_) | None => None,
     });
     Ok((bare.unwrap_or(host), port.ok_or(UrlError::UnsupportedUrlScheme)?))
-}
-
-/// TLS that trusts the authorities in `authorities`, a PEM file, and no others; without it, those of the web.
-///
-/// # Errors
-/// [`DiallerError`].
-pub fn trust(authorities: Option<&Path>) -> Result<ClientConfig, DiallerError> {
-    let roots = match authorities {
-        Some(file) => authorities_in(file)?,
-        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(tls)
-}
-
-fn authorities_in(file: &Path) -> Result<RootCertStore, DiallerError> {
-    let error = |reason: String| DiallerError::Authorities { file: file.display().to_string(), reason };
-    let pem = fs::read(file).map_err(|problem| error(problem.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|problem| error(problem.to_string()))?;
-        roots.add(certificate).map_err(|problem| error(problem.to_string()))?;
-    }
-    if roots.is_empty() { Err(error("it holds no certificate".to_owned())) } else { Ok(roots) }
 }
 
 fn refusal_of(error: &WsError) -> Refusal {

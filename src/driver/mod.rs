@@ -32,7 +32,7 @@ pub use app::AppLink;
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
 pub use connect::{ByteStream, Connect, Tcp};
-pub use dial::{Dialler, DiallerError, trust};
+pub use dial::Dialler;
 pub use hearing::HearingLink;
 pub use inbox::{CallPort, Inbox, inbox, inbox_above};
 pub use meter::Meter;

@@ -8,5 +8,6 @@ pub mod cartesia;
 pub mod fault;
 pub mod floor;
 pub mod llm;
+pub mod speech;
 pub mod stt;
 pub mod tts;

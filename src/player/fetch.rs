@@ -1,15 +1,12 @@
 //! Fetching a file over HTTP: what may be asked for, how much of the answer is read, how long it may be kept.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, Url};
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::{Response, Url};
 
-/// From the first packet to the end of the TLS handshake.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+use crate::http::{self, BodyEnd, Http, HttpError};
+
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 3;
 /// How long a recording is kept whose server says nothing about it.
@@ -34,17 +31,6 @@ const TYPES: [&str; 13] = [
     "application/octet-stream",
     "binary/octet-stream",
 ];
-
-/// Why there can be no HTTP client.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// No TLS can be had.
-    #[error("cannot set up tls")]
-    Tls(#[from] rustls::Error),
-    /// The client itself.
-    #[error("cannot set up an http client")]
-    Client(#[from] reqwest::Error),
-}
 
 /// Why a file could not be fetched. No variant holds any of its URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +71,7 @@ pub(super) struct Fetched {
 
 /// Fetches files over one pool of connections.
 pub(super) struct Fetcher {
-    client: Client,
+    http: Http,
     allow_http: bool,
     bytes_max: usize,
 }
@@ -93,24 +79,8 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// A fetcher that trusts the authorities of the web. It asks no proxy, sends no referrer, and follows redirects itself,
     /// so that each of them is checked as the first URL was.
-    pub(super) fn new(allow_http: bool, bytes_max: usize) -> Result<Self, SetupError> {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        // Named, because rustls panics where two providers are compiled in and none was chosen.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .redirect(Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(CONNECT_LIMIT)
-            .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Fetcher { client, allow_http, bytes_max })
+    pub(super) fn new(allow_http: bool, bytes_max: usize) -> Result<Self, HttpError> {
+        Ok(Fetcher { http: Http::new(http::Settings::default())?, allow_http, bytes_max })
     }
 
     /// The one door: every URL passes it before anybody is asked for it, also those of redirects. Rules about hosts and
@@ -130,7 +100,7 @@ impl Fetcher {
     pub(super) async fn fetch(&self, url: &str) -> Result<Fetched, FetchError> {
         let mut url = self.admit(url)?;
         for _ in 0..=REDIRECTS_MAX {
-            let asked = self.client.get(url.clone()).header(ACCEPT, WANTED).send();
+            let asked = self.http.client(&url).get(url.clone()).header(ACCEPT, WANTED).send();
             let answer = asked.await.map_err(|_| FetchError::Unreachable)?;
             if answer.status().is_redirection() {
                 let target = answer.headers().get(LOCATION).and_then(|target| target.to_str().ok());
@@ -150,20 +120,16 @@ impl Fetcher {
         Err(FetchError::Redirect)
     }
 
-    async fn body(&self, mut answer: Response) -> Result<Vec<u8>, FetchError> {
+    async fn body(&self, answer: Response) -> Result<Vec<u8>, FetchError> {
         let is_longer = |bytes: u64| usize::try_from(bytes).map_or(true, |bytes| bytes > self.bytes_max);
         if answer.content_length().is_some_and(is_longer) {
             return Err(FetchError::Long);
         }
-        let mut file = Vec::new();
-        // A body that is shorter than its server said is an error of the client's own.
-        while let Some(chunk) = answer.chunk().await.map_err(|_| FetchError::Cut)? {
-            if file.len() + chunk.len() > self.bytes_max {
-                return Err(FetchError::Long);
-            }
-            file.extend_from_slice(&chunk);
+        match http::read(answer, self.bytes_max).await {
+            (file, BodyEnd::Whole) => Ok(file),
+            (_, BodyEnd::Long) => Err(FetchError::Long),
+            (_, BodyEnd::Cut) => Err(FetchError::Cut),
         }
-        Ok(file)
     }
 }
 

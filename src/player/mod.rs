@@ -16,9 +16,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use crate::http::HttpError;
 use cache::Cache;
 pub use decode::DecodeError;
-pub use fetch::{FetchError, SetupError};
+pub use fetch::FetchError;
 use fetch::{Fetched, Fetcher};
 pub use sound::Sound;
 pub use tones::{KEYS_MAX, Tones, TonesError};
@@ -102,8 +103,8 @@ impl Player {
     /// A player that has played nothing yet. Threads come from the runtime's blocking pool when they are needed.
     ///
     /// # Errors
-    /// [`SetupError`]: there can be no HTTP client.
-    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+    /// [`HttpError`]: there can be no HTTP client.
+    pub fn new(settings: Settings) -> Result<Self, HttpError> {
         let workers = settings.workers.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Player(Arc::new(Shared {
             settings,

@@ -11,7 +11,7 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{RequestExt as _, http::HeaderMap};
-use reqwest::{Client, Url};
+use reqwest::Url;
 use tokio::time::timeout;
 
 use super::aftermath::{Ended, Status};
@@ -20,8 +20,9 @@ use super::node::Node;
 use super::twilio::signature::{Algorithm, SIGNATURE_HEADER, sign};
 use super::twilio::twiml;
 use super::twilio::webhook::Fields;
-use super::web::{self, WebError};
+use super::web;
 use super::webhook::{body_of, check, xml};
+use crate::http::{self, Http, HttpError};
 
 /// Our route, the `action` of the `<Connect>` that we answer with.
 pub(super) const AFTER: &str = "/twilio/after";
@@ -33,7 +34,7 @@ const ENDING_LIMIT: Duration = Duration::from_secs(2);
 /// The app that is asked what to do with a call after its session. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
 pub struct AfterApp {
-    client: Client,
+    http: Http,
     url: Url,
     auth_token: Option<String>,
 }
@@ -52,7 +53,7 @@ pub enum AfterAppError {
     Url,
     /// The HTTP client.
     #[error(transparent)]
-    Web(#[from] WebError),
+    Web(#[from] HttpError),
 }
 
 /// Why the app did not say what to do.
@@ -77,17 +78,17 @@ impl AfterApp {
     /// [`AfterAppError`].
     pub fn new(url: &str, auth_token: Option<String>) -> Result<Self, AfterAppError> {
         let mut url = Url::parse(url).map_err(|_| AfterAppError::Url)?;
-        if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+        if !http::is_of_http(&url) {
             return Err(AfterAppError::Url);
         }
         // What stands behind `#` is never sent, so that nobody could check a signature over it.
         url.set_fragment(None);
-        Ok(AfterApp { client: web::client()?, url, auth_token })
+        Ok(AfterApp { http: web::client()?, url, auth_token })
     }
 
     /// Posts the form, signed as the carrier signs; the TwiML of the answer.
     async fn ask(&self, form: &[(&str, &str)]) -> Result<String, Unsaid> {
-        let mut request = self.client.post(self.url.clone()).form(form);
+        let mut request = self.http.client(&self.url).post(self.url.clone()).form(form);
         if let Some(auth_token) = &self.auth_token {
             let signature = sign(Algorithm::HmacSha1, auth_token, self.url.as_str(), form);
             request = request.header(SIGNATURE_HEADER, signature);

@@ -60,7 +60,7 @@ async fn see(row: &Row) -> Seen {
     let dialled = || network.counts.dialled.load(Ordering::Relaxed);
     let (first, second) = (bench.say(FIRST).await, bench.say(SECOND).await);
     bench.sounds(first).await;
-    let (first_over, _) = bench.over(first).await;
+    bench.over(first).await;
     let made_by_then = vendor.contexts();
     bench.over(second).await;
     sleep(Duration::from_secs(1)).await;
@@ -72,20 +72,26 @@ async fn see(row: &Row) -> Seen {
     bench.speak(SECOND).await;
     let is_socket_kept = dialled() == dialled_before;
     bench.hang_up().await;
-    let of = |turn: u32| whole.iter().filter(|context| is_of(context, turn)).count();
+    let of = |text: &str| whole.iter().filter(|context| is_of(context, text)).count();
     let rates: BTreeSet<u32> = whole.iter().map(|context| context.rate).collect();
     assert_eq!(rates.len(), 1);
-    let cut_off = |context: &&ContextRecord| is_of(context, cut.turn.0);
-    assert!(first_over > Duration::ZERO);
+    let cut_off = contexts.iter().filter(|context| context.started_at >= cut.from);
     Seen {
         rate: whole[0].rate,
-        contexts: (of(first.0), of(second.0)),
-        is_ahead: made_by_then.iter().any(|context| is_of(context, second.0) && context.samples_sent > 0),
+        contexts: (of(FIRST), of(SECOND)),
+        is_ahead: made_by_then.iter().any(|context| is_of(context, SECOND) && context.samples_sent > 0),
         are_words_timed: !cut.heard.estimated,
-        is_told_of_cut: contexts
-            .iter()
-            .filter(cut_off)
-            .any(|context| context.cancelled_at.is_some() || context.ended.is_some_and(|(_, end)| end == End::Cancelled)),
+        is_told_of_cut: cut_off.clone().count() > 0 && cut_off.clone().all(is_told),
         is_socket_kept,
     }
+}
+
+/// Whether a context was begun for a text, or for a piece of it.
+fn is_of(context: &ContextRecord, text: &str) -> bool {
+    text.contains(context.text.trim())
+}
+
+/// Whether the vendor was told that no more is wanted, in whatever words it has for that.
+fn is_told(context: &ContextRecord) -> bool {
+    context.cancelled_at.is_some() || context.ended.is_some_and(|(_, end)| end == End::Cancelled)
 }

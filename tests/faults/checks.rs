@@ -44,8 +44,9 @@ pub(crate) fn nothing_stale(outcome: &Outcome, turns: &[Spoken], end: Duration, 
             // Tones repeat.
             continue;
         }
-        let of_old = |context: &&ContextRecord| turns.iter().any(|turn| turn.from < *clear && is_of(context, turn));
-        let old: BTreeSet<u32> = contexts.iter().filter(of_old).filter_map(|context| context.tone).collect();
+        // Turns come one after the other, so that whatever was begun before is what was cut off, or older.
+        let old = contexts.iter().filter(|context| context.started_at < *clear);
+        let old: BTreeSet<u32> = old.filter_map(|context| context.tone).collect();
         let stale =
             tape.heard_for(*clear, Duration::MAX, |sound| matches!(sound, Sound::Tone(tone) if old.contains(&tone)));
         assert_eq!(stale, Duration::ZERO, "long after clear at {clear:?}");
@@ -80,9 +81,4 @@ fn is_next(outcome: &Outcome, turn: &Spoken) -> bool {
 /// How long a vendor speaks at a text, in tones.
 pub(crate) fn length_of(text: &str) -> Duration {
     Duration::from_millis(text.chars().count() as u64 * u64::from(tone::MS_PER_CHAR))
-}
-
-/// Whether a context was begun for a turn.
-fn is_of(context: &ContextRecord, turn: &Spoken) -> bool {
-    context.id.contains(&format!("-{}.", turn.turn.0))
 }

@@ -164,10 +164,7 @@ fn unheard(bench: &Bench, vendor: &dyn Vendor) -> Duration {
 /// Every word that a vendor was asked to say, in order.
 fn asked(vendor: &dyn Vendor) -> Vec<String> {
     let contexts = vendor.contexts();
-    contexts
-        .iter()
-        .flat_map(|context| context.inputs.concat().split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
+    contexts.iter().flat_map(|context| context.text.split_whitespace()).map(str::to_owned).collect()
 }
 
 /// Every word of some turns.

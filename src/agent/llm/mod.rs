@@ -7,7 +7,6 @@ pub mod answer;
 pub mod brain;
 mod clean;
 pub mod history;
-mod http;
 pub mod run;
 pub mod settings;
 pub mod stream;
@@ -18,12 +17,11 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use brain::Brain;
-pub use http::HttpError;
 pub use settings::Settings;
 pub use stream::{Model, Server};
 pub use tools::{Transfer, TransferError};
 
-use http::Http;
+use crate::http::{self, Http, HttpError, Proxies};
 use toolbox::Toolbox;
 use tools::Endpoint;
 
@@ -44,7 +42,11 @@ impl Llm {
     pub fn new(settings: Settings, can_transfer: bool) -> Result<Self, HttpError> {
         let settings = Arc::new(settings);
         let toolbox = Toolbox::new(settings.clone(), can_transfer);
-        let http = Http::new(settings.ca_file.as_deref(), settings.limits.connect)?;
+        let http = Http::new(http::Settings {
+            authorities: settings.ca_file.as_deref(),
+            connect: settings.limits.connect,
+            proxies: Proxies::Environment,
+        })?;
         let model = Server::new(http.clone(), settings.clone(), toolbox.offers())?;
         let endpoints = settings.tools.iter().map(|tool| Endpoint::new(&http, tool)).collect::<Result<_, _>>()?;
         Ok(Llm { settings, toolbox, model: Arc::new(model), endpoints })

@@ -5,7 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde_json::{Map, Value};
+
+use crate::http::{self, HttpError};
 
 /// Everything that is the same in every call.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,11 +195,12 @@ impl Key {
     pub fn new(text: impl Into<String>) -> Self {
         Key(text.into())
     }
+}
 
-    /// The value of the header `Authorization`.
-    pub(super) fn bearer(&self) -> String {
-        format!("Bearer {}", self.0)
-    }
+/// The headers of a request with `key`; `name` is what the key is called if it cannot stand in one.
+pub(super) fn headers(key: Option<&Key>, name: &'static str) -> Result<HeaderMap, HttpError> {
+    let value = key.map(|key| http::bearer(&key.0, name)).transpose()?;
+    Ok(value.map(|value| (AUTHORIZATION, value)).into_iter().collect())
 }
 
 impl fmt::Debug for Key {

@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use super::answer::{AnswerEvent, AskError, Assembly};
 use super::clean::{Clean, Gauge};
-use super::http::{Http, HttpError, headers, parse_url};
-use super::settings::Settings;
+use super::settings::{Settings, headers};
 use super::wire::{Body, Message, Offer, code_of};
+use crate::http::{self, Http, HttpError, parse_url};
 
 /// Body of an error that is read, to find its code.
 const ERROR_BYTES_MAX: usize = 16 * 1024;
@@ -217,14 +217,7 @@ async fn checked(response: Response) -> Result<Response, AskError> {
 }
 
 async fn error_code(response: Response) -> String {
-    let mut body = Vec::new();
-    let mut pieces = response.bytes_stream();
-    while let Some(Ok(piece)) = pieces.next().await {
-        body.extend_from_slice(&piece);
-        if body.len() > ERROR_BYTES_MAX {
-            break;
-        }
-    }
+    let (body, _) = http::read(response, ERROR_BYTES_MAX).await;
     let error = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     code_of(error.get("error").unwrap_or(&error))
 }
@@ -326,7 +319,7 @@ mod tests {
     }
 
     fn server(settings: Settings) -> Server {
-        let http = Http::new(None, std::time::Duration::from_secs(1)).unwrap();
+        let http = Http::new(http::Settings::default()).unwrap();
         let offers = super::super::toolbox::Toolbox::new(Arc::new(settings.clone()), true).offers();
         Server::new(http, Arc::new(settings), offers).unwrap()
     }
@@ -338,7 +331,7 @@ mod tests {
         assert_eq!(url("http://[::1]:11434/v1/"), "http://[::1]:11434/v1/chat/completions");
         assert_eq!(url("https://a.b/x/chat/completions?api-version=1"), "https://a.b/x/chat/completions?api-version=1");
         assert_eq!(url("https://a.b/openai?key=1"), "https://a.b/openai/chat/completions?key=1");
-        let http = Http::new(None, std::time::Duration::from_secs(1)).unwrap();
+        let http = Http::new(http::Settings::default()).unwrap();
         let wrong = Settings { url: "ftp://a.b".into(), ..Settings::default() };
         assert!(matches!(Server::new(http, Arc::new(wrong), vec![]), Err(HttpError::Url("url"))));
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Response, Url};
@@ -11,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::brain::Outcome;
 use super::history::RESULT_BYTES_MAX;
-use super::http::{Http, HttpError, headers, parse_url};
-use super::settings::Tool;
+use super::settings::{Tool, headers};
+use crate::http::{self, BodyEnd, Http, HttpError, parse_url};
 
 /// Longest wait for the carrier to hand a caller over.
 pub(super) const TRANSFER_LIMIT: Duration = Duration::from_secs(15);
@@ -85,12 +84,9 @@ impl Endpoint {
 
 async fn read(response: Response) -> Result<String, String> {
     let status = response.status();
-    let mut body = Vec::new();
-    let mut pieces = response.bytes_stream();
-    while body.len() <= RESULT_BYTES_MAX
-        && let Some(piece) = pieces.next().await
-    {
-        body.extend_from_slice(&piece.map_err(|_| "error: the tool's answer broke off".to_owned())?);
+    let (body, end) = http::read(response, RESULT_BYTES_MAX).await;
+    if end == BodyEnd::Cut {
+        return Err("error: the tool's answer broke off".to_owned());
     }
     let text = String::from_utf8_lossy(&body).trim().to_owned();
     match (status.is_success(), text.is_empty()) {

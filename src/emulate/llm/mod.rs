@@ -20,7 +20,7 @@ mod http;
 mod journal;
 mod plan;
 mod playing;
-mod refusal;
+pub(super) mod refusal;
 mod request;
 mod script;
 mod tokens;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,8 +18,9 @@ use super::address::{Address, Digits};
 use super::public_url::{PublicUrl, PublicUrlError};
 use super::token::random_bytes;
 use super::twiml::{self, TwimlError};
+use crate::http::{Http, HttpError};
 use crate::ids::CallSid;
-use crate::server::web::{self, WebError};
+use crate::server::web;
 
 /// Tries of one request.
 const TRIES: usize = 3;
@@ -153,7 +154,7 @@ impl fmt::Debug for Instructions {
 /// A client of the API for one account. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
 pub struct Rest {
-    client: Client,
+    http: Http,
     calls_url: Url,
     user: String,
     secret: String,
@@ -177,7 +178,7 @@ impl Rest {
             "Accounts",
             &settings.account_sid,
         ]);
-        Ok(Rest { client: web::client()?, calls_url, user: settings.user, secret: settings.secret })
+        Ok(Rest { http: web::client()?, calls_url, user: settings.user, secret: settings.secret })
     }
 
     /// Places a call, which asks `url` for instructions when it is answered; its id.
@@ -288,7 +289,7 @@ impl Rest {
     }
 
     async fn ask(&self, url: Url, form: &[(&str, &str)]) -> Result<Option<Vec<u8>>, Failed> {
-        let request = self.client.post(url).basic_auth(&self.user, Some(&self.secret)).form(form);
+        let request = self.http.client(&url).post(url).basic_auth(&self.user, Some(&self.secret)).form(form);
         // The URL names the call and the account: it stays out of the error.
         let response = request.send().await.map_err(|error| Failed::on_the_way(error.without_url()))?;
         let status = response.status();
@@ -322,7 +323,7 @@ pub enum RestSetupError {
     Url,
     /// The HTTP client.
     #[error(transparent)]
-    Web(#[from] WebError),
+    Web(#[from] HttpError),
 }
 
 /// When a request may be made again.
