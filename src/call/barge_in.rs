@@ -1,7 +1,7 @@
 //! Barge-in: what may be cut off by what, and the one step in which it happens.
 
 use super::Call;
-use super::action::{Action, AgentReport, CarrierCommand, Cause, EndReason, TtsCommand};
+use super::action::{Action, AgentReport, CarrierCommand, Cause, EndReason};
 use super::contexts::State;
 use super::marks::Cut;
 use super::settings::{Interruptible, OnFailure};
@@ -27,12 +27,12 @@ impl Call {
             return;
         }
         self.stats.barge_ins += 1;
-        let (dropped, kept): (Vec<Turn>, Vec<Turn>) =
+        let (mut dropped, kept): (Vec<Turn>, Vec<Turn>) =
             self.turns.drain(..).partition(|turn| turn.interruptible.allows(cause));
         self.turns = kept.into();
         let heard = self.clear(now, &dropped);
-        for turn in &dropped {
-            self.cancel_contexts(turn);
+        for turn in &mut dropped {
+            self.cancel_contexts(now, turn);
         }
         let failed = dropped.iter().any(|turn| turn.failed.is_some());
         for (place, turn) in dropped.into_iter().enumerate() {
@@ -67,8 +67,8 @@ impl Call {
         let dropped = [turn];
         let begun = dropped.iter().any(|turn| turn.begun);
         let heard = if begun { self.clear(now, &dropped) } else { self.drop_lines(&dropped) };
-        let [turn] = dropped;
-        self.cancel_contexts(&turn);
+        let [mut turn] = dropped;
+        self.cancel_contexts(now, &mut turn);
         self.report_dropped(&turn, heard, Cause::Preempted, !self.turns.is_empty());
         self.recycle(turn);
     }
@@ -143,10 +143,11 @@ impl Call {
         cut
     }
 
-    fn cancel_contexts(&mut self, turn: &Turn) {
+    fn cancel_contexts(&mut self, now: CallTime, turn: &mut Turn) {
         for context in turn.contexts.iter().filter(|context| context.state != State::Done) {
-            self.tell_voice(TtsCommand::Cancel { voice: context.voice, context: context.id });
+            self.cancel(now, context.voice, context.id);
         }
+        self.give_up_place(turn);
     }
 
     pub(super) fn report_dropped(&mut self, turn: &Turn, heard: u64, cause: Cause, queued: bool) {

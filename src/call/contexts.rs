@@ -183,6 +183,11 @@ impl Context {
         matches!((idle, self.last_chunk), (Some(idle), Some(last)) if now.since(last) >= idle)
     }
 
+    /// Whether its vendor is about to end it, being `age` old.
+    pub(super) fn is_old(&self, now: CallTime, age: Option<Duration>) -> bool {
+        age.is_some_and(|age| now.since(self.opened) >= age)
+    }
+
     /// Adds text that is not worth a sound.
     pub(super) fn pass_text(&mut self, piece: &Piece) {
         let is_answered = self.text_at_chunk == self.spoken().len();

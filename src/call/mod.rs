@@ -7,6 +7,7 @@ pub mod action;
 mod agent;
 mod answer;
 mod barge_in;
+mod chain;
 mod clips;
 mod contexts;
 pub mod event;
@@ -65,6 +66,8 @@ pub struct Call {
     actions: VecDeque<Action>,
     stats: Stats,
     links: Vec<Link>,
+    /// Voices whose link has to be made anew, since a context of it was cancelled.
+    renewals: BTreeSet<usize>,
     /// What exists from the start of a two-way stream on.
     line: Option<Line>,
     detector: Option<vad::Detector>,
@@ -150,13 +153,14 @@ impl Over {
 impl Call {
     /// A call that has not started yet.
     pub fn new(settings: Settings) -> Self {
-        let links =
-            (0_u64..).zip(&settings.voices).map(|(n, _)| Link::new(settings.limits, settings.seed ^ n)).collect();
+        let link = |n: usize| Link::new(settings.limits, settings.seed ^ n as u64, n + 1 < settings.chain);
+        let links = (0..settings.voices.len()).map(link).collect();
         Call {
             settings,
             actions: VecDeque::new(),
             stats: Stats::default(),
             links,
+            renewals: BTreeSet::new(),
             line: None,
             detector: None,
             is_caller_speaking: false,
@@ -203,6 +207,7 @@ impl Call {
 
     /// Does what the new state allows: text to voices, frames to the carrier, the end of turns that were heard.
     fn go_on(&mut self, now: CallTime) {
+        self.renew_links(now);
         self.give_text(now);
         self.close_turns(now);
         self.release(now, Duration::ZERO);
@@ -356,7 +361,7 @@ impl Call {
 
     fn dial(&mut self, now: CallTime, voice: usize) {
         let Some(link) = self.links.get_mut(voice) else { return };
-        match link.want() {
+        match link.want(now) {
             Need::Dial => {
                 link.last_heard = now;
                 self.actions.push_back(Action::Tts(TtsCommand::Dial { voice }));

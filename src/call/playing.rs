@@ -106,7 +106,9 @@ impl Call {
         // What was said before a pause is settled in the pause.
         self.mark_rest(now);
         let Some(turn) = self.turns.front().filter(|turn| turn.begun) else { return };
-        let is_owed = turn.retry_at.is_some() || turn.contexts.iter().any(|context| context.owed_since().is_some());
+        let is_owed = turn.retry_at.is_some()
+            || turn.lacks_place
+            || turn.contexts.iter().any(|context| context.owed_since().is_some());
         if is_owed {
             self.stats.underruns += 1;
         }

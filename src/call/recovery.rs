@@ -20,6 +20,9 @@ struct Broken {
 
 impl Call {
     pub(super) fn on_failed(&mut self, now: CallTime, named: Option<ContextId>, fault: Fault) {
+        if let Some(id) = named {
+            self.on_left(id);
+        }
         let Some(id) = named.or_else(|| self.likely_context()) else {
             self.stats.garbage += 1;
             return;
@@ -35,9 +38,9 @@ impl Call {
             self.complete(now, id);
         } else if named.is_none() {
             // Another one may be meant, so that it is only tried again, even if trying again could not help.
-            self.tell_voice(TtsCommand::Cancel { voice, context: id });
+            self.cancel(now, voice, id);
             self.recover(now, id, fault);
-        } else if fault.kind == FaultKind::Fatal && !context.has_audio() {
+        } else if fault.kind == FaultKind::Fatal && !context.has_audio() && !self.has_successor(voice) {
             self.give_up(now, id.turn, fault);
         } else {
             // What has spoken before is not wrong in itself: its vendor has lost or ended it.
@@ -59,12 +62,13 @@ impl Call {
         let fault = Fault { kind: FaultKind::Retryable, reason: "the voice fell silent".to_owned() };
         let heard_since = |link: &links::Link| owed.is_some_and(|owed| link.last_heard > owed);
         if self.links.get(voice).is_some_and(heard_since) {
-            self.tell_voice(TtsCommand::Cancel { voice, context: id });
+            self.cancel(now, voice, id);
             self.recover(now, id, fault);
             return;
         }
         // Nothing at all came on the link: it may be half dead, which nothing but a new one would show.
         self.tell_voice(TtsCommand::HangUp { voice });
+        self.forget_places(voice);
         self.recover_all(now, voice, &fault);
         match self.links.get_mut(voice).map(|link| link.redial(now)) {
             Some(Need::Dial) => self.tell_voice(TtsCommand::Dial { voice }),
@@ -80,20 +84,22 @@ impl Call {
 
     pub(super) fn on_link_down(&mut self, now: CallTime, voice: VoiceIndex, fault: &Fault) {
         let Some(link) = self.links.get_mut(voice) else { return };
+        let is_refused = *link.state() == links::State::Dialling;
         match link.on_down(now, fault) {
             Need::Dial => self.tell_voice(TtsCommand::Dial { voice }),
             Need::Nothing => {}
         }
+        if is_refused || fault.kind == FaultKind::Fatal {
+            self.fail_voice(now, voice, fault);
+        }
+        self.forget_places(voice);
         self.recover_all(now, voice, fault);
         // Turns that wait for this link end with it, or wait for its next try.
         self.give_text(now);
     }
 
     fn recover_all(&mut self, now: CallTime, voice: VoiceIndex, fault: &Fault) {
-        let live: Vec<ContextId> = (self.turns.iter().flat_map(|turn| &turn.contexts))
-            .filter(|context| context.voice == voice && context.state != State::Done)
-            .map(|context| context.id)
-            .collect();
+        let live: Vec<ContextId> = self.live_on(voice).map(|context| context.id).collect();
         for id in live {
             self.recover(now, id, fault.clone());
         }
@@ -101,22 +107,35 @@ impl Call {
 
     /// A context broke off: what was received is played, and its text goes on where the audio ended, in a fresh context.
     pub(super) fn recover(&mut self, now: CallTime, id: ContextId, fault: Fault) {
-        let Some(rest) = self.break_off(now, id) else { return };
         let (limits, seed) = (self.settings.limits, self.settings.seed ^ u64::from(id.serial));
-        let Some(turn) = self.turn_mut(id.turn) else { return };
-        turn.push_back_all(rest.text, rest.delivery, rest.behind);
-        if rest.made_progress {
-            turn.tries = 0;
-        }
-        if !turn.is_waiting() {
+        if !self.begin_again(now, id) || self.fail_over(now, id.turn, &fault) {
             return;
         }
+        let Some(turn) = self.turn_mut(id.turn) else { return };
         turn.tries += 1;
         let wait = links::back_off(&limits, seed).nth(turn.tries as usize - 1);
         turn.retry_at = wait.map(|wait| now + wait);
         self.stats.retries += 1;
         if wait.is_none() {
             self.give_up(now, id.turn, fault);
+        }
+    }
+
+    /// Ends a context where its audio ends, and puts its rest back to what waits. Whether any waits.
+    pub(super) fn begin_again(&mut self, now: CallTime, id: ContextId) -> bool {
+        let Some(rest) = self.break_off(now, id) else { return false };
+        let Some(turn) = self.turn_mut(id.turn) else { return false };
+        turn.push_back_all(rest.text, rest.delivery, rest.behind);
+        if rest.made_progress {
+            turn.tries = 0;
+        }
+        turn.is_waiting()
+    }
+
+    /// Nothing more comes of a context that was cancelled.
+    pub(super) fn on_left(&mut self, id: ContextId) {
+        for link in &mut self.links {
+            link.leave(id);
         }
     }
 
@@ -140,7 +159,7 @@ impl Call {
         }
         let mut behind = Vec::new();
         for mut context in later {
-            self.drop_context(&context);
+            self.drop_context(now, &context);
             behind.push((context.transcript().text().clone(), context.delivery.clone()));
             self.converters.extend(context.abandon());
         }
@@ -163,18 +182,21 @@ impl Call {
             self.report(AgentReport::SpeechFailed { turn: id, fault });
         }
         if let Some((voice, context)) = broken {
-            self.tell_voice(TtsCommand::Cancel { voice, context });
+            self.cancel(now, voice, context);
             self.break_off(now, context);
+        }
+        if let Some(index) = self.turns.iter().position(|turn| turn.id == id) {
+            self.change_turn(index, Self::give_up_place);
         }
         self.give_text(now);
     }
 
-    fn drop_context(&mut self, context: &Context) {
+    fn drop_context(&mut self, now: CallTime, context: &Context) {
         if let Some(line) = &mut self.line {
             line.playout.drop_line(context.id);
         }
         if context.state != State::Done {
-            self.tell_voice(TtsCommand::Cancel { voice: context.voice, context: context.id });
+            self.cancel(now, context.voice, context.id);
         }
     }
 

@@ -49,6 +49,7 @@ impl Call {
         let buffering = self.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering);
         let scribe = Scribe::new(self.settings.text, buffering);
         let mut turn = Turn::new(id, self.turns_seen, self.settings.interruptible, scribe, now);
+        turn.voice = self.voice_now(now);
         turn.base = self.delivery.clone();
         turn.answer = self.answer.take_if(|_| id.0 < ANNOUNCEMENTS).map(|answer| answer.begin(now));
         self.turns.push_back(turn);
@@ -77,20 +78,26 @@ impl Call {
             self.give_clip(now, index);
             return false;
         }
+        self.choose_voice(now, index);
         if !self.may_give(now, index) {
             self.hurry_retry(now, index);
             return false;
         }
-        let Some(turn) = self.turns.get_mut(index) else { return false };
+        let Some(turn) = self.turns.get(index) else { return false };
         let Some(voice) = self.settings.voices.get(turn.voice) else { return false };
-        let fits = turn.fits(now, voice.context_idle);
-        match turn.next_step(voice.buffering, fits, &self.settings.limits) {
+        let (fits, buffering) = (turn.fits(now, voice), voice.buffering);
+        if !fits && turn.has_sound_to_give(buffering, fits, &self.settings.limits) {
+            // What is open cannot take it, and gives its place back.
+            self.finish_context(now, index);
+            if !self.has_place(now, index) {
+                return false;
+            }
+        }
+        let Some(turn) = self.turns.get_mut(index) else { return false };
+        match turn.next_step(buffering, fits, &self.settings.limits) {
             Some(Step::Speak(piece, delivery)) => {
-                if !fits {
-                    self.finish_context(now, index);
-                    if !self.open_context(now, index, delivery) {
-                        return false;
-                    }
+                if !fits && !self.open_context(now, index, delivery) {
+                    return false;
                 }
                 self.speak(now, index, piece);
                 true
@@ -209,14 +216,14 @@ impl Call {
         self.tell_voice(TtsCommand::Flush { on });
     }
 
-    fn finish_context(&mut self, now: CallTime, index: usize) {
+    pub(super) fn finish_context(&mut self, now: CallTime, index: usize) {
         let Some(turn) = self.turns.get_mut(index) else { return };
         let idle = self.settings.voices.get(turn.voice).and_then(|voice| voice.context_idle);
         let Some(context) = turn.open_context() else { return };
         if context.is_idle(now, idle) && context.is_all_spoken() {
             // Everything was spoken, and its vendor may have forgotten it: it would only answer with an error.
             let id = context.id;
-            self.complete(now, id);
+            self.complete_untold(now, id);
             return;
         }
         context.on_finish(now);
@@ -263,11 +270,16 @@ impl Call {
     }
 
     pub(super) fn on_done(&mut self, now: CallTime, id: ContextId) {
+        self.on_left(id);
         let Some(context) = self.live_context(id) else { return };
         if context.ends_early() {
             let reason = "the voice ended a context too early".to_owned();
             self.recover(now, id, Fault { kind: FaultKind::Retryable, reason });
         } else {
+            let voice = context.voice;
+            if let Some(link) = self.links.get_mut(voice) {
+                link.succeed();
+            }
             self.complete(now, id);
         }
     }

@@ -35,6 +35,8 @@ pub struct Stats {
     pub reconnects: u64,
     /// Contexts that were begun again after a fault.
     pub retries: u64,
+    /// Turns that went on with the next voice of the chain.
+    pub failovers: u64,
     /// Turns that ended in the fallback line.
     pub speech_failures: u64,
 }

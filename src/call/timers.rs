@@ -29,6 +29,12 @@ pub enum Timer {
     Retry(TurnId),
     /// An open turn has had no text for too long.
     OpenTurn(TurnId),
+    /// An open context has been idle for so long that others are to have its place.
+    IdleContext(ContextId),
+    /// A vendor has not let go of a cancelled context.
+    Leaving(usize),
+    /// The voice of the turn that is heard keeps the caller waiting, and another could speak.
+    Handover,
     /// The caller has heard silence for too long.
     Silence,
     /// Something is due on a link of hearing, or last words are waited for no longer.
@@ -110,11 +116,14 @@ impl Call {
             for context in &turn.contexts {
                 let at = context.overdue_at(limits).map(|at| at.max(self.patient_until));
                 offer(at, Timer::Overdue(context.id));
+                offer(self.idle_at(context), Timer::IdleContext(context.id));
             }
         }
         for (voice, link) in self.links.iter().enumerate() {
             offer(link.due(), Timer::Redial(voice));
+            offer(Self::leaves_at(link), Timer::Leaving(voice));
         }
+        offer(self.handover_at().map(|at| at.max(self.patient_until)), Timer::Handover);
         offer(self.owed_silence.map(|since| (since + limits.silence).max(self.patient_until)), Timer::Silence);
         offer(self.hearing.as_ref().and_then(super::hearing::Hearing::due), Timer::Hearing);
         if let Some((at, timer)) = self.lifetime_due() {
@@ -151,6 +160,12 @@ impl Call {
                 }
                 self.give_text(now);
             }
+            Timer::IdleContext(context) => self.on_idle_context(now, context),
+            Timer::Leaving(voice) => {
+                self.renewals.insert(voice);
+                self.renew_links(now);
+            }
+            Timer::Handover => self.on_handover(now),
             Timer::Silence => self.on_silence(now),
             Timer::Hearing => self.on_hearing_due(now),
             Timer::Idle => self.on_idle(now),
@@ -166,7 +181,7 @@ impl Call {
             return;
         }
         match self.live_context(id).map(|context| context.overdue()) {
-            Some(Overdue::Over) => self.complete(now, id),
+            Some(Overdue::Over) => self.complete_untold(now, id),
             Some(Overdue::Stalled) => self.on_stalled(now, id),
             None => {}
         }
@@ -186,7 +201,7 @@ impl Call {
         let is_linked = self.links.get(turn.voice).is_some_and(|link| *link.state() == State::Up);
         // Text that waits although it could be sent is half a sentence: the agent owes the other half, not we. What it
         // waited for the agent before does not count either.
-        let is_blocked = turn.is_waiting() && (turn.retry_at.is_some() || !is_linked);
+        let is_blocked = turn.is_waiting() && (turn.retry_at.is_some() || turn.lacks_place || !is_linked);
         let contexts = turn.contexts.iter().filter_map(|context| context.owed_since()).filter(|since| *since <= now);
         contexts.map(|since| since.max(line.quiet_since)).chain(is_blocked.then_some(now)).min()
     }

@@ -8,7 +8,7 @@ use super::action::{Flow, Heard};
 use super::answer::Answer;
 use super::contexts::{Author, Context, State};
 use super::event::{Delivery, Fault, Say, VoiceIndex};
-use super::settings::{Buffering, Interruptible, Limits};
+use super::settings::{Buffering, Interruptible, Limits, Voice};
 use super::text::{self, Piece, Rest, Scribe};
 use crate::ids::{CallTime, ContextId, TurnId};
 
@@ -56,8 +56,6 @@ pub(super) struct Permit {
     pub(super) context: ContextId,
     /// Of which voice's account.
     pub(super) voice: VoiceIndex,
-    /// Since when.
-    pub(super) asked: CallTime,
     /// It was asked for while another turn was heard.
     pub(super) ahead: bool,
     /// It is there.
@@ -133,6 +131,8 @@ pub(super) struct Turn {
     pub(super) agent_gate: Gate,
     /// Whether it has asked for a place for its next context.
     pub(super) permit: Option<Permit>,
+    /// Text of it waits for a place.
+    pub(super) lacks_place: bool,
     runs: VecDeque<Run>,
     /// Reads the agent's text. What it holds belongs behind the last run.
     scribe: Scribe,
@@ -167,6 +167,7 @@ impl Turn {
             text_gate: Gate::default(),
             agent_gate: Gate::default(),
             permit: None,
+            lacks_place: false,
             runs: VecDeque::new(),
             scribe,
             passed: Piece::default(),
@@ -305,52 +306,65 @@ impl Turn {
         }
     }
 
-    /// The place that it asked for is there.
-    pub(super) fn granted(&mut self, context: ContextId) {
-        if let Some(permit) = self.permit.as_mut().filter(|permit| permit.context == context) {
-            permit.granted = true;
-        }
-    }
-
     /// Adds a context that was just opened.
     pub(super) fn add_context(&mut self, mut context: Context) {
         context.pass_text(&std::mem::take(&mut self.passed));
         self.contexts.push(context);
     }
 
-    /// The next name for a context.
+    /// The next name for a context: the one that a place was asked for, if one was.
     pub(super) fn next_context(&mut self) -> ContextId {
+        self.lacks_place = false;
+        if let Some(permit) = self.permit.take() {
+            return permit.context;
+        }
         self.serial += 1;
         ContextId { turn: self.id, serial: self.serial }
     }
 
     /// Whether the open context can take the text that comes next.
-    pub(super) fn fits(&self, now: CallTime, idle: Option<Duration>) -> bool {
+    pub(super) fn fits(&self, now: CallTime, voice: &Voice) -> bool {
         let context = self.contexts.last().filter(|context| context.state == State::Open);
         context.zip(self.runs.front()).is_some_and(|(context, run)| {
-            context.voice == self.voice && context.delivery == run.delivery && !context.is_idle(now, idle)
+            context.voice == self.voice
+                && context.delivery == run.delivery
+                && !context.is_idle(now, voice.context_idle)
+                && !context.is_old(now, voice.context_age)
         })
     }
 
-    /// The next thing to give to a context; `None` until more text comes. `with_context` says whether the open one
-    /// [`fits`](Turn::fits).
-    pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool, limits: &Limits) -> Option<Step> {
-        let is_last = self.runs.len() == 1;
+    /// Whether the next thing to give to a context has a sound.
+    pub(super) fn has_sound_to_give(&self, buffering: Buffering, with_context: bool, limits: &Limits) -> bool {
+        let length = self.next_length(buffering, with_context, limits);
+        let text = self.runs.front().map_or("", |run| run.text.spoken());
+        length.is_some_and(|length| text::is_speakable(text.get(..length).unwrap_or_default()))
+    }
+
+    /// How much of the text that waits is to be given next, in bytes of what is spoken.
+    fn next_length(&self, buffering: Buffering, with_context: bool, limits: &Limits) -> Option<usize> {
         // An agent that waits for us does not complete its sentence, and would wait for ever if its own text held it back.
         let is_stuck = self.agent_gate.flow() == Flow::Held && self.waiting() > limits.unheard_low;
-        let is_complete = !is_last || self.closed || self.retrying || is_stuck;
-        let run = self.runs.front_mut()?;
+        let is_complete = self.runs.len() > 1 || self.closed || self.retrying || is_stuck;
+        let run = self.runs.front()?;
         let text = run.text.spoken();
         let rest = if run.flush || is_complete { Rest::Complete } else { Rest::Open };
-        let is_gathered = matches!(buffering, Buffering::Vendor { .. });
-        let length = match buffering {
+        match buffering {
             // A vendor refuses a first text without a letter, so it waits for one.
             Buffering::Vendor { .. } if !with_context && !text::is_speakable(text) && rest == Rest::Open => None,
             // What is removed has no sound to wait for.
             _ if text.is_empty() && !run.text.is_empty() => Some(0),
             Buffering::Vendor { .. } => text::portion(text),
-            Buffering::Gateway => text::sentence(text, self.serial == 0, rest),
-        };
+            Buffering::Gateway => text::sentence(text, self.contexts.is_empty(), rest),
+        }
+    }
+
+    /// The next thing to give to a context; `None` until more text comes. `with_context` says whether the open one
+    /// [`fits`](Turn::fits).
+    pub(super) fn next_step(&mut self, buffering: Buffering, with_context: bool, limits: &Limits) -> Option<Step> {
+        let length = self.next_length(buffering, with_context, limits);
+        let is_last = self.runs.len() == 1;
+        let is_gathered = matches!(buffering, Buffering::Vendor { .. });
+        let run = self.runs.front_mut()?;
         if let Some(length) = length {
             let mut piece = run.take(length);
             // In the middle of a context a vendor takes white space and marks verbatim, and needs them.

@@ -10,3 +10,4 @@ pub mod floor;
 pub mod llm;
 pub mod speech;
 pub mod stt;
+pub mod tts;

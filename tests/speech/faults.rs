@@ -32,9 +32,15 @@ fn expected(kind: FaultKind) -> (Who, Who) {
     match kind {
         // Trying again cannot help, so nobody tries in this call.
         FaultKind::Handshake401 => (Who::Fallback, Who::Fallback),
-        FaultKind::Handshake429 | FaultKind::Limited | FaultKind::StallFirst => (Who::Fallback, Who::Vendor),
+        FaultKind::Handshake429
+        | FaultKind::Refuse
+        | FaultKind::Limited
+        | FaultKind::StallFirst
+        | FaultKind::SlowReader => (Who::Fallback, Who::Vendor),
         // Some speech comes each time, and each time the rest is asked for again.
-        FaultKind::Close1011
+        FaultKind::Close1000
+        | FaultKind::Close1011
+        | FaultKind::Drop
         | FaultKind::Abort
         | FaultKind::Error400
         | FaultKind::Error500
@@ -43,9 +49,11 @@ fn expected(kind: FaultKind) -> (Who, Who) {
         FaultKind::HandshakeSlow
         | FaultKind::IdleClose
         | FaultKind::NoDone
+        | FaultKind::AfterDone
         | FaultKind::LateChunks
         | FaultKind::LateChunksDone
         | FaultKind::CancelDone
+        | FaultKind::WrongIds
         | FaultKind::Expiry
         | FaultKind::OddChunks
         | FaultKind::Burst
@@ -54,7 +62,8 @@ fn expected(kind: FaultKind) -> (Who, Who) {
         | FaultKind::TimestampsNever
         | FaultKind::FlushDoneEach
         | FaultKind::Garbage
-        | FaultKind::UnknownTypes => (Who::Vendor, Who::Vendor),
+        | FaultKind::UnknownTypes
+        | FaultKind::Huge => (Who::Vendor, Who::Vendor),
     }
 }
 

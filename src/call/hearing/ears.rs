@@ -121,7 +121,7 @@ impl Ears {
             successor: None,
             successor_after: CallTime::ZERO,
             count: 0,
-            tries: links::Link::new(limits, seed),
+            tries: links::Link::new(limits, seed, false),
             language: settings.language.clone(),
             is_stale: false,
             recent: Audio::default(),
@@ -131,7 +131,7 @@ impl Ears {
 
     /// Somebody is to be listened to: makes the link unless there is one or another try is due.
     pub(super) fn want(&mut self, now: CallTime, tell: &mut dyn FnMut(HearingCommand)) {
-        if self.tries.want() == Need::Dial {
+        if self.tries.want(now) == Need::Dial {
             self.dial(now, tell);
         }
     }

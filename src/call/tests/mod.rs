@@ -2,6 +2,7 @@
 
 mod agent;
 mod barge_in;
+mod chain;
 mod corners;
 mod faults;
 mod hearing;

@@ -7,17 +7,19 @@ use bytes::Bytes;
 use super::rig::Rig;
 use crate::call::action::TtsCommand;
 use crate::call::event::{Event, Fault, FaultKind, TimedWord, TtsEvent};
-use crate::call::settings::Buffering;
+use crate::call::settings::{Buffering, Cancel};
 use crate::ids::ContextId;
 
 /// How long the model voice takes for a character.
-const CHAR_MS: u64 = 60;
+pub(super) const CHAR_MS: u64 = 60;
 
 /// How the model voice misbehaves.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mood {
     /// Speaks nothing at all.
     pub(super) mute: bool,
+    /// So are the others.
+    pub(super) mute_others: bool,
     /// Ends contexts without saying so.
     pub(super) no_done: bool,
     /// Tells no word times.
@@ -28,6 +30,8 @@ pub(super) struct Mood {
     pub(super) stall_after: Option<usize>,
     /// Answers each text with this fault.
     pub(super) refuse: Option<FaultKind>,
+    /// Says after so many milliseconds that nothing more comes of a cancelled context.
+    pub(super) lets_go_after: Option<u64>,
     /// Grants a place in the account after so many milliseconds.
     pub(super) grants_after: u64,
     /// Refuses the link with this fault.
@@ -90,7 +94,7 @@ impl Rig {
                 let at = self.speaking(on.context);
                 self.utter(at);
                 self.contexts[at].finished = true;
-                let (made, muted) = (self.contexts[at].made_ms, self.mood.mute && on.voice == 0);
+                let (made, muted) = (self.contexts[at].made_ms, self.is_mute(on.voice));
                 if !muted && !self.contexts[at].dead && !self.mood.no_done {
                     self.later(100 + made / 4, TtsEvent::Done { context: on.context });
                 }
@@ -109,12 +113,22 @@ impl Rig {
                     self.later(31, TtsEvent::Done { context: on.context });
                 }
             }
-            TtsCommand::Cancel { context, .. } => {
+            TtsCommand::Cancel { voice, context } => {
                 if !self.mood.deaf_to_cancel {
                     self.pending.retain(|(_, event)| context_of(event) != Some(context));
                 }
+                let is_awaited = self.call.settings.voices.get(voice).is_some_and(|v| v.cancel == Cancel::Awaited);
+                if let Some(ms) = self.mood.lets_go_after.filter(|_| is_awaited) {
+                    self.later(ms, TtsEvent::Done { context });
+                }
             }
         }
+    }
+
+    /// The last voice never is.
+    fn is_mute(&self, voice: usize) -> bool {
+        let is_last = voice + 1 == self.call.settings.voices.len();
+        !is_last && self.mood.mute && (voice == 0 || self.mood.mute_others)
     }
 
     fn speaking(&self, context: ContextId) -> usize {
@@ -125,7 +139,7 @@ impl Rig {
     fn utter(&mut self, at: usize) {
         let text = std::mem::take(&mut self.contexts[at].held);
         let Speaking { context, voice, made_ms, .. } = self.contexts[at];
-        if text.is_empty() || (self.mood.mute && voice == 0) || self.contexts[at].dead {
+        if text.is_empty() || self.is_mute(voice) || self.contexts[at].dead {
             return;
         }
         let length = text.chars().count() as u64 * CHAR_MS;
@@ -141,7 +155,11 @@ impl Rig {
                 self.contexts[at].dead = true;
                 break;
             }
-            let byte = if voice == 0 { context.turn.0 as u8 } else { 200 };
+            let byte = match voice {
+                0 => context.turn.0 as u8,
+                _ if voice + 1 < self.call.settings.voices.len() => 100 + context.turn.0 as u8,
+                _ => 200,
+            };
             let audio = Bytes::from(vec![byte; chunk as usize * 8]);
             self.later(90 + (made_ms + done) / 4, TtsEvent::Audio { context, audio });
             done += chunk;

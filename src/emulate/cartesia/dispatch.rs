@@ -2,20 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-
-use super::connection::Outgoing;
-use super::context::{Context, Seat, Stop};
-use super::fault::FaultKind;
-use super::journal::End;
 use super::request::{self, Input, Refusal, Request, Template};
-use super::{Shared, buffer, reply};
-
-/// Inputs waiting for a context, which takes them at once.
-const INPUTS: usize = 256;
+use super::wording::{Errors, Messages};
+use super::{End, reply};
+use crate::emulate::tts::Place;
+use crate::emulate::tts::buffer;
+use crate::emulate::tts::connection::Outgoing;
+use crate::emulate::tts::context::{self, Lifetime, Part, Stop};
+use crate::emulate::tts::roster::{Line, Queueing, Roster};
+use crate::emulate::tts::vendors::Told;
 
 /// Contexts alive on one socket; one more is answered with a 429 event.
 const CONTEXTS_MAX: usize = 100;
@@ -23,47 +19,48 @@ const CONTEXTS_MAX: usize = 100;
 /// Ended contexts whose ids are still refused on this socket.
 const ENDED_MAX: usize = 10_000;
 
-/// A context as its connection sees it.
-struct Entry {
-    template: Box<Template>,
-    inputs: mpsc::Sender<Input>,
-    stop: oneshot::Sender<Stop>,
-    /// Its last input has come.
-    finished: bool,
-}
+/// What a client is told about an id whose context failed.
+const FAILED: &str = "the context ended with an error";
 
 /// The contexts of one connection.
-pub(super) struct Dispatcher {
-    /// Number of the connection.
-    connection: u64,
-    /// API version of the connection.
-    version: Arc<str>,
-    shared: Arc<Shared>,
-    outbox: mpsc::Sender<Outgoing>,
-    live: BTreeMap<String, Entry>,
+pub(in crate::emulate) struct Dispatcher {
+    line: Line,
+    errors: Errors,
+    roster: Roster<Box<Template>>,
     ended: Ended,
-    tasks: JoinSet<(String, End)>,
 }
 
 impl Dispatcher {
-    pub(super) fn new(connection: u64, version: Arc<str>, shared: Arc<Shared>, outbox: mpsc::Sender<Outgoing>) -> Self {
-        let (live, ended, tasks) = (BTreeMap::new(), Ended::default(), JoinSet::new());
-        Self { connection, version, shared, outbox, live, ended, tasks }
+    pub(in crate::emulate) fn new(version: &str, line: Line) -> Self {
+        let errors = Errors { connection: line.connection, version: version.into(), count: Arc::default() };
+        Self { errors, roster: Roster::new(line.clone()), line, ended: Ended::default() }
     }
 
     /// Waits for a context to end and remembers its id; for ever if none lives. Cancel-safe.
-    pub(super) async fn reap(&mut self) {
-        match self.tasks.join_next().await {
-            Some(Ok((id, end))) => self.forget(&id, end),
-            // A context that panicked is gone with its id still known as alive: its next input is refused as expired.
-            Some(Err(_)) => {}
-            None => std::future::pending().await,
+    pub(in crate::emulate) async fn reap(&mut self) -> Vec<Outgoing> {
+        let over = self.roster.reap().await;
+        if over.kept.is_some() {
+            let reason = match over.end {
+                End::Expired => "the context has expired",
+                End::Done => "the context is done; ids cannot be used again",
+                End::Cancelled | End::Failed | End::Lost => "the context has ended",
+            };
+            self.ended.add(&over.id, reason);
         }
+        Vec::new()
     }
 
-    /// Acts on one message; an error is what the client is told.
-    pub(super) async fn take(&mut self, text: &str) -> Result<(), Refusal> {
-        let delay_ms_default = if *self.version < *reply::STRUCTURED_ERRORS { 0 } else { 3_000 };
+    /// Acts on one frame; an error is what the client is told.
+    pub(in crate::emulate) async fn told(&mut self, told: Told<'_>) -> Vec<Outgoing> {
+        let taken = match told {
+            Told::Text(text) => self.take(text).await,
+            Told::Binary => Err(Refusal::invalid(None, "binary frames are not part of the protocol")),
+        };
+        taken.err().map(|refusal| Outgoing::Error(self.errors.frame(&refusal))).into_iter().collect()
+    }
+
+    async fn take(&mut self, text: &str) -> Result<(), Refusal> {
+        let delay_ms_default = if *self.errors.version < *reply::STRUCTURED_ERRORS { 0 } else { 3_000 };
         match request::parse(text, delay_ms_default) {
             Ok(Request::Cancel { context }) => {
                 self.end(&context, Stop::Cancel, "the context was cancelled");
@@ -73,14 +70,14 @@ impl Dispatcher {
                 let taken = self.generate(&context, template, input).await;
                 if taken.is_err() {
                     // An error is the end of its context.
-                    self.end(&context, Stop::Fail, "the context ended with an error");
-                    self.ended.add(&context, "the context ended with an error");
+                    self.end(&context, Stop::Fail, FAILED);
+                    self.ended.add(&context, FAILED);
                 }
                 taken
             }
             Err(refusal) => {
                 if let Some(context) = &refusal.context {
-                    self.end(context, Stop::Fail, "the context ended with an error");
+                    self.end(context, Stop::Fail, FAILED);
                 }
                 Err(refusal)
             }
@@ -91,79 +88,59 @@ impl Dispatcher {
         if let Some(reason) = self.ended.reason(id) {
             return Err(Refusal::invalid(Some(id), reason));
         }
-        let Some(entry) = self.live.get_mut(id) else {
-            return self.begin(id, template, input).await;
-        };
-        if entry.finished {
-            return Err(Refusal::invalid(Some(id), "the input of the context has ended"));
+        match self.roster.get(id) {
+            None => self.begin(id, template, &input)?,
+            Some(entry) if entry.finished => {
+                return Err(Refusal::invalid(Some(id), "the input of the context has ended"));
+            }
+            Some(entry) if entry.kept != template => {
+                let message = "all fields but transcript, continue and flush must stay the same within a context";
+                return Err(Refusal::invalid(Some(id), message));
+            }
+            Some(_) => {}
         }
-        if entry.template != template {
-            let message = "all fields but transcript, continue and flush must stay the same within a context";
-            return Err(Refusal::invalid(Some(id), message));
-        }
-        entry.finished = !input.more;
-        let sent = entry.inputs.send(input).await;
-        sent.map_err(|_| Refusal::invalid(Some(id), "the context has expired"))
+        let sent = self.roster.input(id, engine_input(input)).await;
+        if sent { Ok(()) } else { Err(Refusal::invalid(Some(id), "the context has expired")) }
     }
 
-    async fn begin(&mut self, id: &str, template: Box<Template>, input: Input) -> Result<(), Refusal> {
-        let shared = &self.shared;
+    fn begin(&mut self, id: &str, template: Box<Template>, input: &Input) -> Result<(), Refusal> {
+        let settings = &self.line.shared.settings;
         let refusal = |status, code, title, message: &str| {
             let message = message.to_owned();
             Refusal { context: Some(id.to_owned()), status, code, title, message }
         };
-        if shared.settings.voices.as_ref().is_some_and(|known| !known.contains(&template.voice)) {
+        if !settings.knows(&template.voice) {
             return Err(refusal(404, Some("voice_not_found"), "Voice not found", "no voice has this id"));
         }
         if !buffer::is_speakable(&input.transcript) {
             let message = "the first transcript is empty or contains only punctuation";
             return Err(Refusal::invalid(Some(id), message));
         }
-        let crowded = shared.faults.amount(FaultKind::Limited).is_some_and(|most| {
-            shared.contexts_active.load(Ordering::Relaxed) >= most && shared.faults.take(FaultKind::Limited).is_some()
-        });
-        if crowded || self.live.len() >= CONTEXTS_MAX {
+        let place = if self.roster.len() < CONTEXTS_MAX { Place::take(&self.line.shared) } else { None };
+        let Some(place) = place else {
             let title = "Too many concurrent requests";
             return Err(refusal(429, Some("concurrency_limited"), title, "the limit of active contexts is reached"));
-        }
-        let seat = Seat {
-            id: id.into(),
-            connection: self.connection,
-            shared: Arc::clone(shared),
-            outbox: self.outbox.clone(),
         };
-        let context = Context::new(seat, (*template).clone());
-        let (inputs, waiting) = mpsc::channel(INPUTS);
-        let (stop, stopped) = oneshot::channel();
-        let entry = Entry { template, inputs, stop, finished: !input.more };
-        let name = id.to_owned();
-        self.tasks.spawn(async move { (name, context.run(waiting, stopped).await) });
-        // The channel is new and empty.
-        entry.inputs.send(input).await.ok();
-        self.live.insert(id.to_owned(), entry);
+        let kind = (template.order, Lifetime::AfterAudio(settings.expiry), Queueing::Beside);
+        let messages = Messages { id: id.to_owned(), errors: self.errors.clone() };
+        self.roster.begin(id, place, kind, template, messages);
         Ok(())
     }
 
     /// Ends a context from outside, if it lives.
     fn end(&mut self, id: &str, stop: Stop, reason: &'static str) {
-        if let Some(entry) = self.live.remove(id) {
-            // A context that has just ended by itself needs no telling.
-            entry.stop.send(stop).ok();
+        if self.roster.stop(id, stop).is_some() {
             self.ended.add(id, reason);
         }
     }
+}
 
-    /// Remembers that a context has ended by itself.
-    fn forget(&mut self, id: &str, end: End) {
-        if self.live.remove(id).is_some() {
-            let reason = match end {
-                End::Expired => "the context has expired",
-                End::Done => "the context is done; ids cannot be used again",
-                End::Cancelled | End::Failed | End::Lost => "the context has ended",
-            };
-            self.ended.add(id, reason);
-        }
+fn engine_input(input: Input) -> context::Input {
+    let mut parts = vec![Part::Text(input.transcript.clone())];
+    if input.flush {
+        parts.push(Part::Flush);
     }
+    context::Input { shown: Some(input.transcript), parts, more: input.more }
 }
 
 /// Ids that cannot be used again, the oldest forgotten first.

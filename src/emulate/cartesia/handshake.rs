@@ -1,64 +1,26 @@
 //! Who may open a socket: path, API version, credentials.
 
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request};
-use tokio_tungstenite::tungstenite::http::{HeaderMap, Response, StatusCode};
+use tokio_tungstenite::tungstenite::handshake::server::Request;
+use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::PATH;
-
-/// Why a handshake is refused, as an HTTP status and a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) status: StatusCode,
-    pub(super) reason: &'static str,
-}
-
-impl Refused {
-    pub(super) const fn new(status: StatusCode, reason: &'static str) -> Self {
-        Self { status, reason }
-    }
-
-    pub(super) fn response(self) -> ErrorResponse {
-        let mut response = Response::new(Some(self.reason.to_owned()));
-        *response.status_mut() = self.status;
-        response
-    }
-}
+use crate::emulate::tts::handshake::{Query, Refused, admit, authorization, last_header};
 
 /// Checks a request and gives back the API version that it asks for.
 ///
 /// Credentials: `Authorization: Bearer`, `X-API-Key`, or `api_key` / `access_token` in the query. Version:
 /// `Cartesia-Version` or `cartesia_version` in the query, which wins; of several headers the last one holds.
-pub(super) fn check(request: &Request, api_key: Option<&str>) -> Result<String, Refused> {
+pub(in crate::emulate) fn check(request: &Request, api_key: Option<&str>) -> Result<String, Refused> {
     if request.uri().path() != PATH {
         return Err(Refused::new(StatusCode::NOT_FOUND, "no such path"));
     }
-    let query = request.uri().query().unwrap_or_default();
-    let in_query = |names: &[&str]| {
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.filter(|(name, _)| names.contains(&name.as_ref())).map(|(_, value)| value.into_owned()).last()
-    };
-    let key = bearer(request.headers())
-        .or_else(|| last_header(request.headers(), "x-api-key"))
-        .map(str::to_owned)
-        .or_else(|| in_query(&["api_key", "access_token"]))
-        .filter(|key| !key.is_empty())
-        .ok_or(Refused::new(StatusCode::UNAUTHORIZED, "credentials are missing"))?;
-    if api_key.is_some_and(|expected| expected != key) {
-        return Err(Refused::new(StatusCode::UNAUTHORIZED, "the API key is not valid"));
-    }
-    in_query(&["cartesia_version"])
-        .or_else(|| last_header(request.headers(), "cartesia-version").map(str::to_owned))
-        .filter(|version| is_date(version))
-        .ok_or(Refused::new(StatusCode::BAD_REQUEST, "the API version is missing or not a date"))
-}
-
-fn last_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get_all(name).iter().next_back()?.to_str().ok()
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, key) = last_header(headers, "authorization")?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    let (headers, query) = (request.headers(), Query::parse(request.uri().query()));
+    let in_query = || query.get("access_token").or_else(|| query.get("api_key"));
+    let key = authorization(headers, &["bearer"]).or_else(|| last_header(headers, "x-api-key")).or_else(in_query);
+    admit(key, api_key)?;
+    let version = query.get("cartesia_version").or_else(|| last_header(headers, "cartesia-version"));
+    let version = version.filter(|version| is_date(version)).map(str::to_owned);
+    version.ok_or(Refused::new(StatusCode::BAD_REQUEST, "the API version is missing or not a date"))
 }
 
 /// `YYYY-MM-DD`, not looking at a calendar.

@@ -22,10 +22,11 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Resp
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::request::{self, Input, Refusal, Request, SampleEncoding};
-use super::speaker::{resample, tone_words};
+use super::request::{self, Input, Refusal, Request};
 use super::{PATH, handshake, reply};
 use crate::audio::pcm;
+use crate::emulate::tts::handshake::Refused;
+use crate::emulate::tts::speaker::{SampleEncoding, resample, tone_words};
 use crate::voice::{Pool, Settings as VoiceSettings, VoiceError};
 
 /// From a text to its first audio.
@@ -187,7 +188,7 @@ async fn open(stream: TcpStream) -> Option<(WebSocketStream<TcpStream>, String)>
     let mut version = String::new();
     #[expect(clippy::result_large_err, reason = "the shape that the library asks for, once a connection")]
     let check = |request: &Upgrade, response: Response| {
-        version = handshake::check(request, None).map_err(handshake::Refused::response)?;
+        version = handshake::check(request, None).map_err(Refused::response)?;
         Ok(response)
     };
     let config = WebSocketConfig::default()
@@ -232,7 +233,7 @@ impl Connection {
                 return Ok(());
             }
         };
-        if template.encoding != SampleEncoding::S16Le || !RATES.contains(&template.rate) {
+        if template.order.encoding != SampleEncoding::S16Le || !RATES.contains(&template.order.rate) {
             return Err(Refusal::invalid(Some(&context), "only pcm_s16le at 8000 or 16000 Hz was made before"));
         }
         if self.work.is_empty() {
@@ -245,9 +246,15 @@ impl Connection {
             let chunks = (chars * MS_PER_CHAR).div_ceil(CHUNK_MS as usize);
             let length = CHUNK_MS * u32::try_from(chunks).unwrap_or(u32::MAX);
             let from = self.contexts.entry(context.clone()).or_default();
-            let words = template.timestamps.then(|| timestamps(&context, &transcript, *from));
+            let words = template.order.timestamps.then(|| timestamps(&context, &transcript, *from));
             *from = from.saturating_add(length);
-            self.work.push_back(Work::Speech { context: name.clone(), rate: template.rate, next: 0, chunks, words });
+            self.work.push_back(Work::Speech {
+                context: name.clone(),
+                rate: template.order.rate,
+                next: 0,
+                chunks,
+                words,
+            });
         }
         if flush {
             self.work.push_back(Work::Word { context: name.clone(), text: reply::flush_done(&context, 1) });

@@ -2,7 +2,12 @@
 //!
 //! Field names, defaults and ranges are those of the vendor's public reference for the TTS WebSocket.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
+
+use crate::emulate::tts::context::{Buffering, Order};
+use crate::emulate::tts::speaker::SampleEncoding;
 
 /// Sampling rates that may be asked for, in Hz.
 const RATES: [u32; 6] = [8_000, 16_000, 22_050, 24_000, 44_100, 48_000];
@@ -13,32 +18,14 @@ const DELAY_MS_MAX: u32 = 5_000;
 /// Fields that may differ between the inputs of one context.
 const FREE_FIELDS: [&str; 4] = ["transcript", "continue", "flush", "duration"];
 
-/// How a sample is written in `data`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SampleEncoding {
-    S16Le,
-    F32Le,
-    Mulaw,
-    Alaw,
-}
-
-impl SampleEncoding {
-    pub(super) const fn sample_bytes(self) -> usize {
-        match self {
-            SampleEncoding::S16Le => 2,
-            SampleEncoding::F32Le => 4,
-            SampleEncoding::Mulaw | SampleEncoding::Alaw => 1,
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "pcm_s16le" => Some(SampleEncoding::S16Le),
-            "pcm_f32le" => Some(SampleEncoding::F32Le),
-            "pcm_mulaw" => Some(SampleEncoding::Mulaw),
-            "pcm_alaw" => Some(SampleEncoding::Alaw),
-            _ => None,
-        }
+/// How the vendor calls an encoding.
+fn encoding(name: &str) -> Option<SampleEncoding> {
+    match name {
+        "pcm_s16le" => Some(SampleEncoding::S16Le),
+        "pcm_f32le" => Some(SampleEncoding::F32Le),
+        "pcm_mulaw" => Some(SampleEncoding::Mulaw),
+        "pcm_alaw" => Some(SampleEncoding::Alaw),
+        _ => None,
     }
 }
 
@@ -47,12 +34,7 @@ impl SampleEncoding {
 pub(super) struct Template {
     pub(super) voice: String,
     pub(super) model: String,
-    pub(super) encoding: SampleEncoding,
-    pub(super) rate: u32,
-    pub(super) delay_ms: u32,
-    pub(super) timestamps: bool,
-    pub(super) speed: Option<f32>,
-    pub(super) volume: Option<f32>,
+    pub(super) order: Order,
     /// The message without the fields that may differ: fields we do not read must be repeated as well.
     whole: Map<String, Value>,
 }
@@ -129,7 +111,7 @@ fn generation(mut fields: Map<String, Value>, delay_ms_default: u32) -> Result<(
     if format.get("container").and_then(Value::as_str) != Some("raw") {
         return Err("output_format.container must be \"raw\" on a WebSocket".to_owned());
     }
-    let encoding = format.get("encoding").and_then(Value::as_str).and_then(SampleEncoding::parse);
+    let encoding = format.get("encoding").and_then(Value::as_str).and_then(encoding);
     let encoding = encoding.ok_or("output_format.encoding is not one of pcm_s16le, pcm_f32le, pcm_mulaw, pcm_alaw")?;
     let rate = format.get("sample_rate").and_then(Value::as_u64).and_then(|rate| u32::try_from(rate).ok());
     let rate = rate.filter(|rate| RATES.contains(rate)).ok_or("output_format.sample_rate is not supported")?;
@@ -145,8 +127,12 @@ fn generation(mut fields: Map<String, Value>, delay_ms_default: u32) -> Result<(
     let speed = number(config, "speed", 0.6, 1.5)?;
     let volume = number(config, "volume", 0.5, 2.0)?;
     let timestamps = flag(&fields, "add_timestamps")?;
-    let template = Template { voice, model, encoding, rate, delay_ms, timestamps, speed, volume, whole: fields };
-    Ok((template, input))
+    let buffering = match delay_ms {
+        0 => Buffering::AtOnce,
+        delay_ms => Buffering::Sentences(Some(Duration::from_millis(delay_ms.into()))),
+    };
+    let order = Order { encoding, rate, buffering, timestamps, speed, volume };
+    Ok((Template { voice, model, order, whole: fields }, input))
 }
 
 /// Version 2026-08-14 takes a bare id, or an object in which the mode may be missing; earlier ones want the mode.
@@ -206,8 +192,9 @@ mod tests {
         let Ok(Request::Generate { context, template, input }) = parsed(&request()) else { panic!("refused") };
         assert_eq!(context, "c");
         assert_eq!(input, Input { transcript: "Hi. ".to_owned(), more: false, flush: false });
-        assert_eq!((template.rate, template.delay_ms, template.timestamps), (16_000, 3_000, false));
-        assert_eq!(template.encoding, SampleEncoding::S16Le);
+        let order = template.order;
+        assert_eq!((order.rate, order.encoding, order.timestamps), (16_000, SampleEncoding::S16Le, false));
+        assert_eq!(order.buffering, Buffering::Sentences(Some(Duration::from_secs(3))));
     }
 
     #[test]

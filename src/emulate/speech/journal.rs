@@ -66,7 +66,7 @@ pub struct Record {
     pub instructions: Option<String>,
     /// The speed that was asked for.
     pub speed: Option<f32>,
-    /// Which tone it sounds at, as [`tone::classify`](crate::emulate::cartesia::tone::classify) reports it.
+    /// Which tone it sounds at, as [`tone::classify`](crate::emulate::tts::tone::classify) reports it.
     pub tone: Option<u32>,
     /// True times of the words, in milliseconds from the first sample.
     pub words: Vec<Word>,

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::voice;
 use fault::Faults;
 
-pub use super::cartesia::{ApiKey, Voice};
+pub use super::tts::{ApiKey, Voice};
 pub use fault::{Fault, FaultKind};
 pub use journal::{Counts, End, Journal, RECORDS_MAX, Record, TEXTS_BYTES_MAX};
 pub use request::INPUT_CHARS_MAX;

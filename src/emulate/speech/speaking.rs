@@ -7,8 +7,8 @@ use serde_json::json;
 use super::request::{Format, Framing, Request};
 use super::{Shared, Voice};
 use crate::audio::pcm;
-use crate::emulate::cartesia::speaker::{resample, tone_words};
-use crate::emulate::cartesia::tone;
+use crate::emulate::tts::speaker::{resample, tone_words};
+use crate::emulate::tts::tone;
 use crate::voice::Word;
 
 /// Speech for one text, not yet written down.

@@ -4,7 +4,6 @@ mod faults;
 mod protocol;
 mod sockets;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,16 +18,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Link, Room};
 use super::*;
-
-impl Link for DuplexStream {
-    fn sever(&mut self) {}
-}
 
 /// A server without a listener.
 struct Bench {
-    shared: Arc<Shared>,
+    emulator: Emulator,
     tasks: JoinSet<()>,
     cancel: CancellationToken,
 }
@@ -43,7 +37,7 @@ fn with_faults(faults: &[&str]) -> Settings {
 
 impl Bench {
     fn new(settings: Settings) -> Self {
-        Self { shared: Arc::new(Shared::new(settings)), tasks: JoinSet::new(), cancel: CancellationToken::new() }
+        Self { emulator: Emulator::new(settings).unwrap(), tasks: JoinSet::new(), cancel: CancellationToken::new() }
     }
 
     async fn connect(&mut self) -> Client {
@@ -53,7 +47,8 @@ impl Bench {
 
     async fn connect_with(&mut self, path: &str, headers: &[(&'static str, &str)]) -> Result<Client, WsError> {
         let (near, far) = tokio::io::duplex(1 << 20);
-        self.tasks.spawn(connection::serve(far, Arc::clone(&self.shared), Room::Free, self.cancel.child_token()));
+        let (emulator, cancel) = (self.emulator.clone(), self.cancel.child_token());
+        self.tasks.spawn(async move { emulator.serve_until(far, cancel).await });
         let mut request = format!("ws://localhost{path}").into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().append(*name, value.parse().unwrap());
@@ -63,7 +58,7 @@ impl Bench {
     }
 
     fn journal(&self) -> Journal {
-        self.shared.journal.clone()
+        self.emulator.journal()
     }
 }
 

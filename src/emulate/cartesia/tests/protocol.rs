@@ -310,7 +310,7 @@ async fn the_handshake_wants_credentials_and_a_version() {
     assert!(bench.connect_with(&path, &[]).await.is_ok());
     let counts = bench.journal().counts();
     assert_eq!((counts.handshakes, counts.refused_401, counts.refused_other), (1, 2, 1));
-    assert!(!format!("{:?}", bench.shared.settings).contains("right"));
+    assert!(!format!("{:?}", bench.emulator).contains("right"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The same server behind real loopback sockets, with and without TLS.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::emulate::cartesia::tone;
+use crate::emulate::tts::tone;
 
 /// Longest wait of a test, in the clock's time.
 const LIMIT: Duration = Duration::from_secs(60);

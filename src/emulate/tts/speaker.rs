@@ -3,7 +3,7 @@
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler};
 
-use super::request::{SampleEncoding, Template};
+use super::context::Order;
 use super::tone;
 use crate::audio::{g711, pcm};
 use crate::voice::{self, Pool, Word};
@@ -12,9 +12,28 @@ use crate::voice::{self, Pool, Word};
 /// rate (22,050 Hz has 441 in 20 ms).
 const BLOCK_MS: u32 = 20;
 
+/// How a sample is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulate) enum SampleEncoding {
+    S16Le,
+    F32Le,
+    Mulaw,
+    Alaw,
+}
+
+impl SampleEncoding {
+    pub(in crate::emulate) const fn sample_bytes(self) -> usize {
+        match self {
+            SampleEncoding::S16Le => 2,
+            SampleEncoding::F32Le => 4,
+            SampleEncoding::Mulaw | SampleEncoding::Alaw => 1,
+        }
+    }
+}
+
 /// What speaks for one context.
 #[derive(Clone, Debug)]
-pub(super) enum Speaker {
+pub(in crate::emulate) enum Speaker {
     /// The embedded voice.
     Local(Pool),
     /// The tone of the context with this number.
@@ -23,12 +42,12 @@ pub(super) enum Speaker {
 
 /// Speech for one text, not yet encoded.
 #[derive(Debug)]
-pub(super) struct Speech {
+pub(in crate::emulate) struct Speech {
     source: Source,
     /// Samples in all, at the client's rate.
-    pub(super) samples: u64,
+    pub(in crate::emulate) samples: u64,
     /// Word times in milliseconds from the first sample of this text.
-    pub(super) words: Vec<Word>,
+    pub(in crate::emulate) words: Vec<Word>,
 }
 
 #[derive(Debug)]
@@ -40,35 +59,28 @@ enum Source {
         from: u64,
         rate: u32,
     },
+    Silence,
 }
 
 impl Speaker {
-    /// Which tone it sounds at, as [`tone::classify`] reports it.
-    pub(super) fn tone(&self) -> Option<u32> {
-        match self {
-            Speaker::Local(_) => None,
-            Speaker::Tone(index) => Some(index % tone::TONES),
-        }
-    }
-
     /// Speaks `text`; `from` samples of the context came before. `None` if the voice failed.
-    pub(super) async fn speak(&self, text: &str, from: u64, template: &Template) -> Option<Speech> {
-        let rate = template.rate;
+    pub(in crate::emulate) async fn speak(&self, text: &str, from: u64, order: &Order) -> Option<Speech> {
+        let rate = order.rate;
         let mut speech = match self {
             Speaker::Local(pool) => {
-                let utterance = pool.synthesize(text, template.speed).await.ok()?;
+                let utterance = pool.synthesize(text, order.speed).await.ok()?;
                 let words = utterance.words;
                 let pcm = tokio::task::spawn_blocking(move || resample(utterance.pcm, rate)).await.ok()??;
                 Speech { samples: pcm.len() as u64, source: Source::Pcm(pcm), words }
             }
             Speaker::Tone(index) => {
-                let speed = template.speed.unwrap_or(1.0);
+                let speed = order.speed.unwrap_or(1.0);
                 let at = |chars: usize| stretched(chars, speed);
                 let samples = u64::from(at(text.chars().count())) * u64::from(rate) / 1_000;
                 Speech { samples, source: Source::Tone { index: *index, from, rate }, words: tone_words(text, at) }
             }
         };
-        if let (Some(volume), Source::Pcm(pcm)) = (template.volume, &mut speech.source) {
+        if let (Some(volume), Source::Pcm(pcm)) = (order.volume, &mut speech.source) {
             pcm.iter_mut().for_each(|sample| *sample = scaled(*sample, volume));
         }
         Some(speech)
@@ -108,14 +120,20 @@ pub(in crate::emulate) fn tone_words(text: &str, at: impl Fn(usize) -> u32) -> V
 }
 
 impl Speech {
+    /// Nothing for `ms` milliseconds.
+    pub(in crate::emulate) fn silence(ms: u32, rate: u32) -> Self {
+        Self { source: Source::Silence, samples: u64::from(ms) * u64::from(rate) / 1_000, words: Vec::new() }
+    }
+
     /// Samples `at..at + count`, fewer at the end.
-    pub(super) fn read(&self, at: u64, count: u64) -> Vec<i16> {
+    pub(in crate::emulate) fn read(&self, at: u64, count: u64) -> Vec<i16> {
         let count = usize::try_from(count.min(self.samples.saturating_sub(at))).unwrap_or(usize::MAX);
         match &self.source {
             Source::Pcm(pcm) => {
                 pcm.iter().skip(usize::try_from(at).unwrap_or(usize::MAX)).take(count).copied().collect()
             }
             Source::Tone { index, from, rate } => tone::samples(*index, *rate, from + at, count),
+            Source::Silence => vec![0; count],
         }
     }
 }
@@ -139,7 +157,7 @@ fn rounded(sample: f64) -> i16 {
 }
 
 /// `samples` in the client's encoding.
-pub(super) fn encode(samples: &[i16], encoding: SampleEncoding) -> Vec<u8> {
+pub(in crate::emulate) fn encode(samples: &[i16], encoding: SampleEncoding) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(samples.len() * encoding.sample_bytes());
     match encoding {
         SampleEncoding::S16Le => pcm::write_into(samples, &mut bytes),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Shared;
+use super::context::{Lifetime, Order};
 use super::fault::FaultKind;
-use super::request::Template;
 use super::speaker::Speech;
 use crate::voice::Word;
 
@@ -27,21 +27,25 @@ pub(super) struct Manner {
     pub(super) timing: Timing,
     /// Cuts chunks at odd places, if they are to be.
     pub(super) cutter: Option<Cutter>,
-    /// How long after its last audio the context ends.
-    pub(super) expiry: Duration,
+    /// When the context ends by itself.
+    pub(super) lifetime: Lifetime,
     /// All audio of a text at once.
     pub(super) burst: bool,
-    /// A `flush_done` after every text.
+    /// The answer to a flush after every text.
     pub(super) flush_each: bool,
     /// Messages that are none in between.
     pub(super) garbage: bool,
     /// Messages of unknown types in between.
     pub(super) unknown: bool,
+    /// Audio of nobody's contexts in between.
+    pub(super) stray: bool,
+    /// KiB of a very long message before the first audio.
+    pub(super) huge: Option<u32>,
 }
 
 impl Manner {
-    /// `timestamps`: the client asked for word times.
-    pub(super) fn decide(shared: &Shared, timestamps: bool) -> Self {
+    /// `timestamps`: the client asked for word times. `lifetime`: the vendor's own rule.
+    pub(super) fn decide(shared: &Shared, timestamps: bool, lifetime: Lifetime) -> Self {
         let on = |kind| shared.faults.take(kind).is_some();
         let timing = if !timestamps || on(FaultKind::TimestampsNever) {
             Timing::Never
@@ -56,11 +60,13 @@ impl Manner {
         Self {
             timing,
             cutter: on(FaultKind::OddChunks).then(Cutter::default),
-            expiry: expiry.unwrap_or(shared.settings.expiry),
+            lifetime: expiry.map_or(lifetime, |expiry| lifetime.lasting(expiry)),
             burst: on(FaultKind::Burst),
             flush_each: on(FaultKind::FlushDoneEach),
             garbage: on(FaultKind::Garbage),
             unknown: on(FaultKind::UnknownTypes),
+            stray: on(FaultKind::WrongIds),
+            huge: shared.faults.take(FaultKind::Huge),
         }
     }
 }
@@ -78,8 +84,8 @@ pub(super) struct Playing {
 
 impl Playing {
     /// When the next chunk leaves.
-    pub(super) fn due(&self, template: &Template, speed_factor: f64, burst: bool) -> Instant {
-        if burst { self.base } else { self.base + span(self.samples_sent, template, speed_factor) }
+    pub(super) fn due(&self, order: &Order, speed_factor: f64, burst: bool) -> Instant {
+        if burst { self.base } else { self.base + span(self.samples_sent, order, speed_factor) }
     }
 
     /// The words whose times go with the chunk that was just read.
@@ -107,8 +113,8 @@ impl Playing {
 }
 
 /// How long `samples` take to send at `speed_factor` times real time.
-pub(super) fn span(samples: u64, template: &Template, speed_factor: f64) -> Duration {
-    Duration::from_secs_f64(samples as f64 / f64::from(template.rate) / speed_factor)
+pub(super) fn span(samples: u64, order: &Order, speed_factor: f64) -> Duration {
+    Duration::from_secs_f64(samples as f64 / f64::from(order.rate) / speed_factor)
 }
 
 /// Cuts audio at odd places. Every part but the last of a text has an odd number of bytes.

@@ -38,14 +38,14 @@ pub enum TlsError {
 
 /// A server's identity and the certificate that vouches for it.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(in crate::emulate) struct Identity {
     /// The authority's certificate.
-    pub(super) ca_pem: String,
-    pub(super) config: Arc<ServerConfig>,
+    pub(in crate::emulate) ca_pem: String,
+    pub(in crate::emulate) config: Arc<ServerConfig>,
 }
 
 /// Makes an authority, lets it sign a certificate for `names`, and forgets the authority's key.
-pub(super) fn identity(names: &[String]) -> Result<Identity, TlsError> {
+pub(in crate::emulate) fn identity(names: &[String]) -> Result<Identity, TlsError> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -3,50 +3,75 @@
 /// Longest text spoken in one go, in characters; the local voice takes twice as much.
 const PIECE_CHARS_MAX: usize = 1_000;
 
+/// Words of an unfinished sentence that are held at most while a model lags behind its text.
+const LAGGING_WORDS_MAX: usize = 12;
+
+/// Words that it lags behind.
+const LAGGING_WORDS: usize = 3;
+
 /// Short words whose full stop ends no sentence.
 const ABBREVIATIONS: [&str; 12] = ["dr", "mr", "mrs", "ms", "st", "prof", "no", "vs", "etc", "e.g", "i.e", "approx"];
 
 /// Whether there is anything to say: a letter or a digit of any script.
-pub(super) fn is_speakable(text: &str) -> bool {
+pub(in crate::emulate) fn is_speakable(text: &str) -> bool {
     text.contains(char::is_alphanumeric)
 }
 
 /// The unspoken text of one context, verbatim.
 #[derive(Debug, Default)]
-pub(super) struct TextBuffer {
+pub(in crate::emulate) struct TextBuffer {
     text: String,
 }
 
 impl TextBuffer {
     /// Adds what came, nothing put between: joining is the client's business.
-    pub(super) fn push(&mut self, text: &str) {
+    pub(in crate::emulate) fn push(&mut self, text: &str) {
         self.text.push_str(text);
     }
 
     /// Characters held.
-    pub(super) fn chars(&self) -> usize {
+    pub(in crate::emulate) fn chars(&self) -> usize {
         self.text.chars().count()
     }
 
     /// Whether something speakable waits.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(in crate::emulate) fn is_waiting(&self) -> bool {
         is_speakable(&self.text)
     }
 
     /// All whole sentences, if there is one. A sentence is whole when white space follows its end.
-    pub(super) fn take_sentences(&mut self) -> Option<String> {
-        let cut = last_boundary(&self.text)?;
-        let rest = self.text.split_off(cut);
-        let sentences = std::mem::replace(&mut self.text, rest);
-        if is_speakable(&sentences) {
-            return Some(sentences);
+    pub(in crate::emulate) fn take_sentences(&mut self) -> Option<String> {
+        self.take_until(last_boundary(&self.text)?)
+    }
+
+    /// All whole sentences; of a long one that is not whole, all but its last few words.
+    pub(in crate::emulate) fn take_lagging(&mut self) -> Option<String> {
+        let starts = word_starts(&self.text);
+        if starts.len() <= LAGGING_WORDS_MAX {
+            return self.take_sentences();
         }
-        self.text.insert_str(0, &sentences);
-        None
+        let cut = starts.get(starts.len() - LAGGING_WORDS).copied()?;
+        self.take_until(cut)
+    }
+
+    /// All words but the last, which may not be whole.
+    pub(in crate::emulate) fn take_words(&mut self) -> Option<String> {
+        let cut = word_starts(&self.text).last().copied()?;
+        self.take_until(cut)
+    }
+
+    /// Everything before the byte `cut`, if it can be said.
+    fn take_until(&mut self, cut: usize) -> Option<String> {
+        let (head, _) = self.text.split_at(cut);
+        if !is_speakable(head) {
+            return None;
+        }
+        let rest = self.text.split_off(cut);
+        Some(std::mem::replace(&mut self.text, rest))
     }
 
     /// Everything. Text that nobody can say stays for what comes after it.
-    pub(super) fn take_all(&mut self) -> Option<String> {
+    pub(in crate::emulate) fn take_all(&mut self) -> Option<String> {
         self.is_waiting().then(|| std::mem::take(&mut self.text))
     }
 }
@@ -76,6 +101,19 @@ fn last_boundary(text: &str) -> Option<usize> {
     cut
 }
 
+/// Bytes at which words begin.
+fn word_starts(text: &str) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut inside = false;
+    for (at, c) in text.char_indices() {
+        if !inside && !c.is_whitespace() {
+            starts.push(at);
+        }
+        inside = !c.is_whitespace();
+    }
+    starts
+}
+
 fn is_abbreviation(word: &str) -> bool {
     let Some(stem) = word.strip_suffix('.') else { return false };
     let stem = stem.trim_start_matches(['(', '"', '\'']).to_lowercase();
@@ -83,7 +121,7 @@ fn is_abbreviation(word: &str) -> bool {
 }
 
 /// `text` in pieces of at most [`PIECE_CHARS_MAX`], cut at white space where there is any. The pieces join to the text.
-pub(super) fn pieces(text: &str) -> Vec<String> {
+pub(in crate::emulate) fn pieces(text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((limit, _)) = rest.char_indices().nth(PIECE_CHARS_MAX) {
@@ -132,6 +170,21 @@ mod tests {
         buffer.push("yes");
         assert_eq!(buffer.take_all().as_deref(), Some(" - yes"));
         assert_eq!(buffer.chars(), 0);
+    }
+
+    #[test]
+    fn a_lagging_model_holds_the_last_words_of_a_long_sentence() {
+        let mut buffer = TextBuffer::default();
+        buffer.push("one two three four five six seven eight nine ten eleven twelve");
+        assert_eq!(buffer.take_lagging(), None);
+        buffer.push(" thirteen");
+        assert_eq!(buffer.take_lagging().as_deref(), Some("one two three four five six seven eight nine ten "));
+        assert_eq!(buffer.text, "eleven twelve thirteen");
+        buffer.push(". Four");
+        assert_eq!(buffer.take_lagging().as_deref(), Some("eleven twelve thirteen. "));
+        assert_eq!(buffer.take_words(), None);
+        buffer.push("teen fif");
+        assert_eq!(buffer.take_words().as_deref(), Some("Fourteen "));
     }
 
     #[test]

@@ -1,0 +1,614 @@
+//! One context: text in, audio out at its pace, faults on the way. What it says is worded by its vendor.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::buffer::{self, TextBuffer};
+use super::connection::Outgoing;
+use super::fault::FaultKind;
+use super::journal::End;
+use super::playing::{Manner, Playing, Timing, span};
+use super::speaker::{self, SampleEncoding, Speaker, Speech};
+use super::wording::{self, Event, Failure, Frame, Piece, Wording};
+use super::{Place, Shared, Voice};
+
+/// Unspoken text that a context may hold, in characters.
+const UNSPOKEN_CHARS_MAX: usize = 50_000;
+
+/// What a client ordered for a context.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::emulate) struct Order {
+    pub(in crate::emulate) encoding: SampleEncoding,
+    /// Samples a second.
+    pub(in crate::emulate) rate: u32,
+    pub(in crate::emulate) buffering: Buffering,
+    /// Word times are wanted.
+    pub(in crate::emulate) timestamps: bool,
+    pub(in crate::emulate) speed: Option<f32>,
+    pub(in crate::emulate) volume: Option<f32>,
+}
+
+/// Which text is spoken before a flush or the end asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulate) enum Buffering {
+    /// All of it.
+    AtOnce,
+    /// Whole sentences, and after this delay everything.
+    Sentences(Option<Duration>),
+    /// Whole sentences, and of a long one all but the last few words.
+    Lagging,
+    /// Whole words, when so many characters are there.
+    Filled(usize),
+}
+
+/// When a context ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulate) enum Lifetime {
+    /// So long after its last audio, if no text waits.
+    AfterAudio(Duration),
+    /// So long after the client's last message for it, if no text waits.
+    AfterInput(Duration),
+    /// So long after its beginning, whatever it is at.
+    Whole(Duration),
+    Endless,
+}
+
+impl Lifetime {
+    /// The same rule with another length.
+    pub(super) fn lasting(self, length: Duration) -> Self {
+        match self {
+            Lifetime::AfterAudio(_) => Lifetime::AfterAudio(length),
+            Lifetime::AfterInput(_) => Lifetime::AfterInput(length),
+            Lifetime::Whole(_) => Lifetime::Whole(length),
+            Lifetime::Endless => Lifetime::Endless,
+        }
+    }
+}
+
+/// Part of what came for a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::emulate) enum Part {
+    Text(String),
+    /// All text so far is to be spoken now.
+    Flush,
+    /// A pause of so many milliseconds.
+    Break(u32),
+    /// Text that nobody asked to be spoken yet is forgotten.
+    Discard,
+}
+
+/// One message for a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::emulate) struct Input {
+    /// The transcript as it came, for the journal; `None` if the message had none.
+    pub(in crate::emulate) shown: Option<String>,
+    pub(in crate::emulate) parts: Vec<Part>,
+    /// More inputs may follow.
+    pub(in crate::emulate) more: bool,
+}
+
+/// Why a context is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulate) enum Stop {
+    /// The client cancelled it.
+    Cancel,
+    /// The client broke a rule; the error is already on its way.
+    Fail,
+}
+
+/// What a context needs from its connection.
+pub(super) struct Seat {
+    /// Its number in the journal.
+    pub(super) number: u32,
+    pub(super) shared: Arc<Shared>,
+    pub(super) outbox: mpsc::Sender<Vec<Outgoing>>,
+    pub(super) place: Arc<Place>,
+    /// Ends when the context before it is over, if it must wait for that.
+    pub(super) before: Option<oneshot::Receiver<()>>,
+    /// Dropped with the context, for the one behind it.
+    pub(super) _after: oneshot::Sender<()>,
+}
+
+/// What is to be done, in order.
+enum Work {
+    Speak { text: String, submitted: Instant },
+    Silence { ms: u32, submitted: Instant },
+    Flush,
+    Done,
+}
+
+/// What the generator is at.
+enum Stage {
+    Idle,
+    Speaking {
+        speech: Pin<Box<dyn Future<Output = Option<Speech>> + Send>>,
+        submitted: Instant,
+    },
+    Playing(Playing),
+    /// A fault: nothing more, ever.
+    Stalled,
+}
+
+/// One context and everything it still has to say.
+pub(super) struct Context<W> {
+    seat: Seat,
+    order: Order,
+    wording: W,
+    speaker: Speaker,
+    buffer: TextBuffer,
+    /// When the buffered text is spoken, complete or not.
+    buffer_due: Option<Instant>,
+    work: VecDeque<Work>,
+    stage: Stage,
+    /// The input has ended.
+    finishing: bool,
+    flush_id: u32,
+    chunks: u32,
+    /// Samples of the texts before the one in `stage`.
+    samples_before: u64,
+    /// When the generator has made what was given to it.
+    free_at: Instant,
+    begun: Instant,
+    last_input: Instant,
+    last_audio: Option<Instant>,
+    /// The bytes of the last chunk, for the fault that repeats them.
+    last_bytes: Vec<u8>,
+    manner: Manner,
+}
+
+impl<W: Wording> Context<W> {
+    /// Begins a context, with the faults that are decided at its start.
+    pub(super) fn new(seat: Seat, order: Order, lifetime: Lifetime, wording: W) -> Self {
+        let speaker = match seat.shared.settings.voice {
+            Voice::Local => Speaker::Local(seat.shared.pool.clone()),
+            Voice::Tone => Speaker::Tone(seat.number),
+        };
+        let manner = Manner::decide(&seat.shared, order.timestamps, lifetime);
+        let now = Instant::now();
+        Self {
+            order,
+            wording,
+            speaker,
+            buffer: TextBuffer::default(),
+            buffer_due: None,
+            work: VecDeque::new(),
+            stage: Stage::Idle,
+            finishing: false,
+            flush_id: 1,
+            chunks: 0,
+            samples_before: 0,
+            free_at: now,
+            begun: now,
+            last_input: now,
+            last_audio: None,
+            last_bytes: Vec::new(),
+            manner,
+            seat,
+        }
+    }
+
+    /// Speaks until the text ends, the client cancels, or the context expires.
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut stop: oneshot::Receiver<Stop>) -> End {
+        let end = loop {
+            let expires = self.expires_at();
+            tokio::select! {
+                biased;
+                stopped = &mut stop => return self.stopped(stopped.ok()).await,
+                input = inputs.recv(), if !self.finishing => match input {
+                    Some(input) => if let Err(failure) = self.accept(input) {
+                        self.seat.place.release();
+                        self.say(Event::Failed(failure)).await;
+                        break End::Failed;
+                    },
+                    None => break End::Lost,
+                },
+                () = until(self.buffer_due) => self.speak_buffer(),
+                ended = self.step() => if let Some(end) = ended {
+                    break end;
+                },
+                () = until(expires) => {
+                    self.seat.place.release();
+                    self.say(Event::Expired).await;
+                    break End::Expired;
+                }
+            }
+        };
+        self.seat.place.release();
+        self.journal_end(end);
+        // Text that was under way when the context ended is answered like text that comes later.
+        inputs.close();
+        if inputs.try_recv().is_ok() && end == End::Expired {
+            self.say(Event::TooLate).await;
+        }
+        end
+    }
+
+    fn journal_end(&self, end: End) {
+        self.seat.shared.journal.ended(self.seat.number, end);
+    }
+
+    /// Takes one input; how much of the buffer it sets free depends on the buffering that was asked for.
+    fn accept(&mut self, input: Input) -> Result<(), Failure> {
+        let now = Instant::now();
+        self.last_input = now;
+        let shared = Arc::clone(&self.seat.shared);
+        if let Some(transcript) = &input.shown {
+            shared.journal.shown(self.seat.number, transcript);
+        }
+        let (mut flushed, mut texts) = (false, 0);
+        for part in input.parts {
+            match part {
+                Part::Text(text) => {
+                    shared.journal.text(self.seat.number, &text);
+                    self.buffer.push(&text);
+                    texts += 1;
+                }
+                Part::Flush => {
+                    shared.journal.flushed(self.seat.number);
+                    let ready = self.buffer.take_all();
+                    self.queue(ready, now);
+                    self.work.push_back(Work::Flush);
+                    flushed = true;
+                }
+                Part::Break(ms) => {
+                    let ready = self.buffer.take_all();
+                    self.queue(ready, now);
+                    self.work.push_back(Work::Silence { ms, submitted: now });
+                }
+                Part::Discard => self.buffer = TextBuffer::default(),
+            }
+        }
+        let queued: usize = self.work.iter().map(Work::chars).sum();
+        if self.buffer.chars() + queued > UNSPOKEN_CHARS_MAX {
+            return Err(Failure::invalid("too much unspoken text"));
+        }
+        let ready = if input.more { self.released() } else { self.buffer.take_all() };
+        let moved = flushed || ready.is_some();
+        self.queue(ready, now);
+        if self.manner.flush_each && texts > 0 && !flushed {
+            self.work.push_back(Work::Flush);
+        }
+        if !input.more {
+            shared.journal.input_ended(self.seat.number);
+            self.work.push_back(Work::Done);
+            self.finishing = true;
+        }
+        match self.order.buffering {
+            Buffering::Sentences(Some(delay)) if self.buffer.is_waiting() && !self.finishing => {
+                if moved || self.buffer_due.is_none() {
+                    self.buffer_due = Some(now + delay);
+                }
+            }
+            Buffering::AtOnce | Buffering::Sentences(_) | Buffering::Lagging | Buffering::Filled(_) => {
+                self.buffer_due = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What may be spoken of the buffered text, though nobody has asked for it.
+    fn released(&mut self) -> Option<String> {
+        match self.order.buffering {
+            Buffering::AtOnce => self.buffer.take_all(),
+            Buffering::Sentences(_) => self.buffer.take_sentences(),
+            Buffering::Lagging => self.buffer.take_lagging(),
+            Buffering::Filled(chars) if self.buffer.chars() >= chars => self.buffer.take_words(),
+            Buffering::Filled(_) => None,
+        }
+    }
+
+    /// The delay has passed: what is there is spoken, complete or not.
+    fn speak_buffer(&mut self) {
+        self.buffer_due = None;
+        let ready = self.buffer.take_all();
+        self.queue(ready, Instant::now());
+    }
+
+    fn queue(&mut self, text: Option<String>, submitted: Instant) {
+        for piece in text.iter().flat_map(|text| buffer::pieces(text)) {
+            self.work.push_back(Work::Speak { text: piece, submitted });
+        }
+    }
+
+    /// When the context ends by itself.
+    fn expires_at(&self) -> Option<Instant> {
+        let idle = matches!(self.stage, Stage::Idle) && self.work.is_empty() && self.buffer_due.is_none();
+        match self.manner.lifetime {
+            Lifetime::AfterAudio(length) => self.last_audio.filter(|_| idle).map(|at| at + length),
+            Lifetime::AfterInput(length) => idle.then_some(self.last_input + length),
+            Lifetime::Whole(length) => Some(self.begun + length),
+            Lifetime::Endless => None,
+        }
+    }
+
+    /// The next thing in order. Nothing is lost if the future is dropped before it is ready.
+    async fn step(&mut self) -> Option<End> {
+        if let Some(before) = &mut self.seat.before {
+            // Ends by being dropped.
+            before.await.ok();
+            self.seat.before = None;
+            return None;
+        }
+        match &mut self.stage {
+            Stage::Idle => match self.work.front() {
+                None => std::future::pending().await,
+                Some(Work::Speak { submitted, .. } | Work::Silence { submitted, .. }) => {
+                    let submitted = *submitted;
+                    self.begin_speech(submitted);
+                    None
+                }
+                Some(Work::Flush) => {
+                    let permit = self.seat.outbox.reserve().await.ok()?;
+                    permit.send(outgoing(self.wording.say(Event::Flushed { flush_id: self.flush_id })));
+                    self.flush_id += 1;
+                    self.work.pop_front();
+                    None
+                }
+                Some(Work::Done) => self.finish().await,
+            },
+            Stage::Speaking { speech, submitted } => {
+                let spoken = speech.as_mut().await;
+                let submitted = *submitted;
+                match spoken {
+                    Some(speech) => {
+                        self.begin_playing(speech, submitted);
+                        None
+                    }
+                    None => {
+                        self.say(Event::Failed(Failure::internal("Synthesis failed", "try again"))).await;
+                        Some(End::Failed)
+                    }
+                }
+            }
+            Stage::Playing(playing) => {
+                let due = playing.due(&self.order, self.seat.shared.settings.speed_factor, self.manner.burst);
+                sleep_until(due).await;
+                self.play().await
+            }
+            Stage::Stalled => std::future::pending().await,
+        }
+    }
+
+    /// The last word, and what a fault sends behind it.
+    async fn finish(&mut self) -> Option<End> {
+        let permit = self.seat.outbox.reserve().await.ok()?;
+        let faults = &self.seat.shared.faults;
+        // A client that has read the last word may begin another context at once.
+        self.seat.place.release();
+        let mut batch = Vec::new();
+        if faults.take(FaultKind::NoDone).is_none() {
+            batch = outgoing(self.wording.say(Event::Done { samples: self.samples_before }));
+        }
+        if let Some(count) = faults.take(FaultKind::AfterDone) {
+            let at_ms = self.ms(self.samples_before);
+            let bytes = std::mem::take(&mut self.last_bytes);
+            let piece = Piece { bytes: &bytes, from_ms: at_ms, to_ms: at_ms, flush_id: self.flush_id, step_ms: 0.0 };
+            for _ in 0..count {
+                batch.extend(outgoing(self.wording.say(Event::Audio(piece))));
+            }
+        }
+        permit.send(batch);
+        Some(End::Done)
+    }
+
+    /// Hands the first text in the queue to the voice.
+    fn begin_speech(&mut self, submitted: Instant) {
+        let (order, from) = (self.order, self.samples_before);
+        match self.work.pop_front() {
+            Some(Work::Speak { text, .. }) => {
+                let speaker = self.speaker.clone();
+                let speech = Box::pin(async move { speaker.speak(&text, from, &order).await });
+                self.stage = Stage::Speaking { speech, submitted };
+            }
+            Some(Work::Silence { ms, .. }) => self.begin_playing(Speech::silence(ms, order.rate), submitted),
+            Some(Work::Flush | Work::Done) | None => {}
+        }
+    }
+
+    fn begin_playing(&mut self, mut speech: Speech, submitted: Instant) {
+        let before_ms = u32::try_from(self.ms(self.samples_before)).unwrap_or(u32::MAX);
+        for word in &mut speech.words {
+            word.start_ms += before_ms;
+            word.end_ms += before_ms;
+        }
+        let seat = &self.seat;
+        seat.shared.journal.generated(seat.number, speech.samples, &speech.words);
+        if speech.samples == 0 {
+            self.stage = Stage::Idle;
+            return;
+        }
+        let now = Instant::now();
+        let base = now.max(submitted + seat.shared.settings.first_byte).max(self.free_at);
+        self.free_at = base + self.playtime(speech.samples);
+        self.stage = Stage::Playing(Playing { speech, base, started: now, samples_sent: 0, words_sent: 0 });
+    }
+
+    fn ms(&self, samples: u64) -> u64 {
+        samples * 1_000 / u64::from(self.order.rate.max(1))
+    }
+
+    /// How long it takes to send `samples`.
+    fn playtime(&self, samples: u64) -> Duration {
+        if self.manner.burst {
+            Duration::ZERO
+        } else {
+            span(samples, &self.order, self.seat.shared.settings.speed_factor)
+        }
+    }
+
+    /// Sends the next chunk, or what a fault sends in its place.
+    async fn play(&mut self) -> Option<End> {
+        // The room first: a chunk and its word times go together or not at all.
+        let outbox = self.seat.outbox.clone();
+        let room = outbox.reserve().await.ok()?;
+        if let Some(failure) = self.failure() {
+            self.seat.place.release();
+            room.send(failed(self.wording.say(Event::Failed(failure))));
+            return Some(End::Failed);
+        }
+        let faults = &self.seat.shared.faults;
+        let stalls = self.chunks == 0 && faults.take(FaultKind::StallFirst).is_some();
+        if stalls || faults.take_at(FaultKind::Stall, self.chunks) {
+            self.stage = Stage::Stalled;
+            return None;
+        }
+        room.send(self.chunk());
+        None
+    }
+
+    /// The error that a fault puts in place of the next chunk.
+    fn failure(&self) -> Option<Failure> {
+        let faults = &self.seat.shared.faults;
+        if faults.take_at(FaultKind::Error400, self.chunks) {
+            return Some(Failure::invalid("the request cannot be served"));
+        }
+        let internal = Failure::internal("Internal error", "something broke");
+        if faults.take_at(FaultKind::Error500, self.chunks) {
+            return Some(internal);
+        }
+        faults.take_at(FaultKind::ErrorNoContext, self.chunks).then_some(Failure { named: false, ..internal })
+    }
+
+    /// Tells the client; does not borrow the context, which cannot be shared between threads while it speaks.
+    fn say(&mut self, event: Event<'_>) -> impl Future<Output = ()> + Send + use<W> {
+        let frames = self.wording.say(event);
+        let batch = if matches!(event, Event::Failed(_) | Event::TooLate) { failed(frames) } else { outgoing(frames) };
+        let outbox = self.seat.outbox.clone();
+        // If the connection is gone, nobody is left to be told.
+        async move { drop(outbox.send(batch).await) }
+    }
+
+    /// The messages of the next chunk; moves on.
+    fn chunk(&mut self) -> Vec<Outgoing> {
+        let Stage::Playing(playing) = &mut self.stage else { return Vec::new() };
+        let (order, flush_id, turn) = (&self.order, self.flush_id, self.chunks);
+        let ms = |samples: u64| samples * 1_000 / u64::from(order.rate.max(1));
+        let chunk_ms = u64::try_from(self.seat.shared.settings.chunk.as_millis()).unwrap_or(u64::MAX);
+        let samples = playing.speech.read(playing.samples_sent, (u64::from(order.rate) * chunk_ms / 1_000).max(1));
+        let count = samples.len() as u64;
+        let first = playing.samples_sent == 0;
+        let from = self.samples_before + playing.samples_sent;
+        playing.samples_sent += count;
+        let last = playing.samples_sent >= playing.speech.samples;
+        let words = playing.words_due(self.manner.timing, first, last, self.samples_before, order.rate);
+
+        let (wording, mut frames) = (&mut self.wording, Vec::new());
+        if turn == 0 {
+            frames.extend(self.manner.huge.map(wording::huge));
+            frames.extend(wording.say(Event::Started));
+        }
+        if self.manner.garbage {
+            frames.extend(wording.say(Event::Garbage(turn)));
+        }
+        if self.manner.unknown {
+            frames.extend(wording.say(Event::Unknown(turn)));
+        }
+        let text_from_ms = u32::try_from(ms(self.samples_before)).unwrap_or(u32::MAX);
+        let times = Event::Words { words, text_from_ms, flush_id };
+        let word_times = if words.is_empty() { Vec::new() } else { wording.say(times) };
+        let (before, after) =
+            if self.manner.timing == Timing::After { (Vec::new(), word_times) } else { (word_times, Vec::new()) };
+        frames.extend(before);
+        let mut batch = outgoing(frames);
+
+        let step_ms = (Instant::now() - playing.started).as_secs_f64() * 1_000.0;
+        let bytes = speaker::encode(&samples, order.encoding);
+        let parts = match &mut self.manner.cutter {
+            Some(cutter) => cutter.cut(bytes, last),
+            None => vec![bytes],
+        };
+        let mut uncounted = count;
+        for part in &parts {
+            let piece = Piece { bytes: part, from_ms: ms(from), to_ms: ms(from + count), flush_id, step_ms };
+            if self.manner.stray {
+                batch.extend(outgoing(wording.say(Event::Stray(piece))));
+            }
+            // The samples of all parts are counted with the first one.
+            let samples = std::mem::take(&mut uncounted);
+            batch.extend(wording.say(Event::Audio(piece)).into_iter().map(|frame| Outgoing::Chunk {
+                frame,
+                context: self.seat.number,
+                samples,
+            }));
+        }
+        batch.extend(outgoing(after));
+
+        self.chunks += 1;
+        self.last_audio = Some(Instant::now());
+        self.last_bytes = parts.into_iter().next_back().unwrap_or_default();
+        if last {
+            self.samples_before += playing.speech.samples;
+            self.stage = Stage::Idle;
+        }
+        batch
+    }
+
+    /// Ended from outside. A real server is slow to obey, and that is a fault switch.
+    async fn stopped(mut self, stop: Option<Stop>) -> End {
+        let faults = &self.seat.shared.faults;
+        let (late, done) = match stop {
+            None => return End::Lost,
+            Some(Stop::Fail) => {
+                self.journal_end(End::Failed);
+                return End::Failed;
+            }
+            Some(Stop::Cancel) => match faults.take(FaultKind::LateChunks) {
+                Some(count) => (count, false),
+                None => match faults.take(FaultKind::LateChunksDone) {
+                    Some(count) => (count, true),
+                    None => (0, faults.take(FaultKind::CancelDone).is_some()),
+                },
+            },
+        };
+        self.seat.shared.journal.cancelled(self.seat.number);
+        self.journal_end(End::Cancelled);
+        // Only the text being generated goes on; what has not begun is dropped.
+        self.work.clear();
+        let chunks_max = self.chunks.saturating_add(late);
+        while self.chunks < chunks_max && matches!(self.stage, Stage::Speaking { .. } | Stage::Playing(_)) {
+            if self.step().await.is_some() || self.seat.outbox.is_closed() {
+                return End::Cancelled;
+            }
+        }
+        if done {
+            let samples = self.samples_before;
+            self.say(Event::Done { samples }).await;
+        }
+        End::Cancelled
+    }
+}
+
+impl Work {
+    fn chars(&self) -> usize {
+        match self {
+            Work::Speak { text, .. } => text.chars().count(),
+            Work::Silence { .. } | Work::Flush | Work::Done => 0,
+        }
+    }
+}
+
+/// Frames that nothing is counted for.
+pub(in crate::emulate) fn outgoing(frames: Vec<Frame>) -> Vec<Outgoing> {
+    frames.into_iter().map(Outgoing::Frame).collect()
+}
+
+/// Frames of which the first is an error.
+pub(in crate::emulate) fn failed(frames: Vec<Frame>) -> Vec<Outgoing> {
+    let mut frames = frames.into_iter();
+    let error = frames.next().map(Outgoing::Error);
+    error.into_iter().chain(frames.map(Outgoing::Frame)).collect()
+}
+
+/// Sleeps until `at`, for ever if there is no such moment.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,173 @@
+//! The contexts of one connection: who lives, who is told what, who is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::connection::Outgoing;
+use super::context::{Context, Input, Lifetime, Order, Seat, Stop};
+use super::journal::End;
+use super::tone;
+use super::wording::Wording;
+use super::{Place, Shared, Voice};
+
+/// Inputs waiting for a context, which takes them at once.
+const INPUTS: usize = 256;
+
+/// What a connection gives to whoever speaks on it.
+#[derive(Clone, Debug)]
+pub(in crate::emulate) struct Line {
+    /// Number of the connection.
+    pub(in crate::emulate) connection: u64,
+    pub(in crate::emulate) shared: Arc<Shared>,
+    pub(in crate::emulate) outbox: mpsc::Sender<Vec<Outgoing>>,
+}
+
+/// A context as its connection sees it; `T` is what the vendor keeps about it.
+#[derive(Debug)]
+pub(in crate::emulate) struct Entry<T> {
+    /// Its number in the journal.
+    pub(in crate::emulate) number: u32,
+    pub(in crate::emulate) kept: T,
+    /// Its last input has come.
+    pub(in crate::emulate) finished: bool,
+    inputs: mpsc::Sender<Input>,
+    stop: oneshot::Sender<Stop>,
+    place: Arc<Place>,
+}
+
+/// A context that is over.
+#[derive(Debug)]
+pub(in crate::emulate) struct Over<T> {
+    pub(in crate::emulate) id: String,
+    /// Its number in the journal.
+    pub(in crate::emulate) number: u32,
+    pub(in crate::emulate) end: End,
+    /// What the vendor kept about it; `None` if it was stopped, or its id is used again.
+    pub(in crate::emulate) kept: Option<T>,
+}
+
+/// When a new context may begin to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulate) enum Queueing {
+    /// At once, beside the others.
+    Beside,
+    /// When the one begun before it on the connection is over.
+    Behind,
+}
+
+/// The place that a context has among the active ones of its server.
+pub(in crate::emulate) type Granted = Arc<Place>;
+
+/// The contexts of one connection.
+#[derive(Debug)]
+pub(in crate::emulate) struct Roster<T> {
+    line: Line,
+    live: BTreeMap<String, Entry<T>>,
+    tasks: JoinSet<(String, u32, End)>,
+    /// Ends with the context begun last.
+    last: Option<oneshot::Receiver<()>>,
+}
+
+impl<T> Roster<T> {
+    pub(in crate::emulate) fn new(line: Line) -> Self {
+        Self { line, live: BTreeMap::new(), tasks: JoinSet::new(), last: None }
+    }
+
+    /// The context of this id that was neither stopped nor seen to be over.
+    pub(in crate::emulate) fn get(&mut self, id: &str) -> Option<&mut Entry<T>> {
+        self.live.get_mut(id)
+    }
+
+    /// The same, if its last message is not on its way yet either.
+    pub(in crate::emulate) fn active(&mut self, id: &str) -> Option<&mut Entry<T>> {
+        self.live.get_mut(id).filter(|entry| entry.place.is_held())
+    }
+
+    /// How many have not sent their last message.
+    pub(in crate::emulate) fn active_count(&self) -> usize {
+        self.live.values().filter(|entry| entry.place.is_held()).count()
+    }
+
+    /// Whether every task of a context has ended, stopped ones included.
+    pub(in crate::emulate) fn is_quiet(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Contexts neither stopped nor seen to be over.
+    pub(in crate::emulate) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Ids of the contexts neither stopped nor seen to be over.
+    pub(in crate::emulate) fn ids(&self) -> Vec<String> {
+        self.live.keys().cloned().collect()
+    }
+
+    /// Begins a context on its place. An older one of the same id, which must be over, is forgotten.
+    pub(in crate::emulate) fn begin<W: Wording>(
+        &mut self,
+        id: &str,
+        place: Granted,
+        (order, lifetime, queueing): (Order, Lifetime, Queueing),
+        kept: T,
+        wording: W,
+    ) -> &mut Entry<T> {
+        let shared = &self.line.shared;
+        let is_tone = shared.settings.voice == Voice::Tone;
+        let tone = |number| is_tone.then_some(number % tone::TONES);
+        let number = shared.journal.begin(id, self.line.connection, tone, order.rate);
+        let (after, over) = oneshot::channel();
+        let before = self.last.replace(over).filter(|_| queueing == Queueing::Behind);
+        let seat = Seat {
+            number,
+            shared: Arc::clone(shared),
+            outbox: self.line.outbox.clone(),
+            place: Arc::clone(&place),
+            before,
+            _after: after,
+        };
+        let (inputs, waiting) = mpsc::channel(INPUTS);
+        let (stop, stopped) = oneshot::channel();
+        let context = Context::new(seat, order, lifetime, wording);
+        let name = id.to_owned();
+        self.tasks.spawn(async move { (name, number, context.run(waiting, stopped).await) });
+        let entry = Entry { number, kept, finished: false, inputs, stop, place };
+        self.live.remove(id);
+        self.live.entry(id.to_owned()).or_insert(entry)
+    }
+
+    /// Hands an input to a context; `false` if there is none or it has just ended. Waits while too many inputs wait.
+    pub(in crate::emulate) async fn input(&mut self, id: &str, input: Input) -> bool {
+        let Some(entry) = self.live.get_mut(id) else { return false };
+        entry.finished |= !input.more;
+        entry.inputs.send(input).await.is_ok()
+    }
+
+    /// Ends a context from outside, if it lives; its place is free at once.
+    pub(in crate::emulate) fn stop(&mut self, id: &str, stop: Stop) -> Option<T> {
+        let entry = self.live.remove(id)?;
+        entry.place.release();
+        // A context that has just ended by itself needs no telling.
+        entry.stop.send(stop).ok();
+        Some(entry.kept)
+    }
+
+    /// Waits for a context to end; for ever if none lives. Cancel-safe.
+    pub(in crate::emulate) async fn reap(&mut self) -> Over<T> {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok((id, number, end))) => {
+                    let is_same = self.live.get(&id).is_some_and(|entry| entry.number == number);
+                    let entry = if is_same { self.live.remove(&id) } else { None };
+                    return Over { id, number, end, kept: entry.map(|entry| entry.kept) };
+                }
+                // A context that panicked is gone with its id still known as alive: its next input finds nobody.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
