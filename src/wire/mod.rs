@@ -5,5 +5,6 @@ pub mod deepgram;
 pub mod flux;
 pub mod gradium;
 pub mod ink;
+pub mod openai_speech;
 pub mod relay;
 pub mod twilio;

@@ -7,6 +7,8 @@ macro_rules! providers {
         $with! {
             /// Cartesia, or any server of its protocol.
             Cartesia cartesia,
+            /// OpenAI's speech over HTTP, or any engine that serves the same.
+            Openai openai,
         }
     };
 }
@@ -42,9 +44,11 @@ macro_rules! settings {
     };
 }
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::TtsDialect;
+use super::{TtsDialect, TtsRequests};
 use crate::ids::{ContextId, StreamSid, TurnId};
 
 providers!(settings);
@@ -53,6 +57,8 @@ providers!(settings);
 pub enum Language {
     /// Messages over one socket.
     Socket(Box<dyn TtsDialect>),
+    /// A request for each text, over HTTP.
+    Requests(Arc<dyn TtsRequests>),
 }
 
 /// A URL without its query.
