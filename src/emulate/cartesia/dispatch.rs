@@ -45,7 +45,7 @@ impl Dispatcher {
                 End::Done => "the context is done; ids cannot be used again",
                 End::Cancelled | End::Failed | End::Lost => "the context has ended",
             };
-            self.ended.add(&over.id, reason);
+            self.ended.add(&over.key, reason);
         }
         Vec::new()
     }
@@ -123,7 +123,7 @@ impl Dispatcher {
         };
         let kind = (template.order, Lifetime::AfterAudio(settings.expiry), Queueing::Beside);
         let messages = Messages { id: id.to_owned(), errors: self.errors.clone() };
-        self.roster.begin(id, place, kind, template, messages);
+        self.roster.begin(id, id, place, kind, template, messages);
         Ok(())
     }
 

@@ -393,6 +393,8 @@ impl<W: Wording> Context<W> {
                 batch.extend(outgoing(self.wording.say(Event::Audio(piece))));
             }
         }
+        // Nothing can follow a close frame.
+        batch.sort_by_key(|outgoing| matches!(outgoing, Outgoing::Frame(Frame::Close(..))));
         permit.send(batch);
         Some(End::Done)
     }
@@ -531,11 +533,7 @@ impl<W: Wording> Context<W> {
             }
             // The samples of all parts are counted with the first one.
             let samples = std::mem::take(&mut uncounted);
-            batch.extend(wording.say(Event::Audio(piece)).into_iter().map(|frame| Outgoing::Chunk {
-                frame,
-                context: self.seat.number,
-                samples,
-            }));
+            batch.extend(sounding(wording.say(Event::Audio(piece)), self.seat.number, samples));
         }
         batch.extend(outgoing(after));
 
@@ -596,6 +594,13 @@ impl Work {
 /// Frames that nothing is counted for.
 pub(in crate::emulate) fn outgoing(frames: Vec<Frame>) -> Vec<Outgoing> {
     frames.into_iter().map(Outgoing::Frame).collect()
+}
+
+/// Frames of which the first has `samples` of audio in it.
+fn sounding(frames: Vec<Frame>, context: u32, samples: u64) -> impl Iterator<Item = Outgoing> {
+    let mut frames = frames.into_iter();
+    let audio = frames.next().map(|frame| Outgoing::Chunk { frame, context, samples });
+    audio.into_iter().chain(frames.map(Outgoing::Frame))
 }
 
 /// Frames of which the first is an error.
