@@ -16,7 +16,7 @@ use trunkline::call::settings::Settings;
 use trunkline::config::{Input as ConfigInput, load};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
-use trunkline::driver::{CallPort, CallSetup, Connect, Frame, Meter, inbox, run_call};
+use trunkline::driver::{CallPort, CallSetup, Frame, Meter, inbox, run_call};
 use trunkline::gateway;
 use trunkline::ids::{StreamSid, TurnId};
 
@@ -68,9 +68,8 @@ impl Bench {
         let mut settings = node.call;
         settings.seed = 1;
         change(&mut settings);
-        let way: Arc<dyn Connect> = network.clone();
         let stream = StreamSid::parse("MZ1").unwrap();
-        let voices = node.speakers.into_iter().map(|speaker| vendors::link(speaker, &stream, &way)).collect();
+        let voices = node.speakers.into_iter().map(|speaker| vendors::link(speaker, &stream, network)).collect();
         let (port, inbox) = inbox();
         let setup = CallSetup {
             settings,

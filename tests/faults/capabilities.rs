@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use trunkline::emulate::tts::{ContextRecord, End};
 
 use crate::bench::Bench;
 use crate::docs;
 use crate::network::{Made, Network, Times, Wire};
 use crate::runs::{Time, side_by_side};
-use crate::vendors::{ROWS, Row};
+use crate::vendors::{ROWS, Row, Said};
 
 const FIRST: &str = "Two answers are given at once, and the caller hears one behind the other. ";
 const SECOND: &str = "This is the second one. It is made while the first one is still being heard. ";
@@ -61,37 +60,32 @@ async fn see(row: &Row) -> Seen {
     let (first, second) = (bench.say(FIRST).await, bench.say(SECOND).await);
     bench.sounds(first).await;
     bench.over(first).await;
-    let made_by_then = vendor.contexts();
+    let made_by_then = vendor.said();
     bench.over(second).await;
     sleep(Duration::from_secs(1)).await;
-    let whole = vendor.contexts();
+    let whole = vendor.said();
     let dialled_before = dialled();
     let cut = bench.cut_off(&[FIRST, SECOND].concat(), Duration::from_secs(2)).await;
     sleep(Duration::from_secs(1)).await;
-    let contexts = vendor.contexts();
+    let after_cut = vendor.said();
     bench.speak(SECOND).await;
     let is_socket_kept = dialled() == dialled_before;
     bench.hang_up().await;
-    let of = |text: &str| whole.iter().filter(|context| is_of(context, text)).count();
-    let rates: BTreeSet<u32> = whole.iter().map(|context| context.rate).collect();
+    let of = |text: &str| whole.iter().filter(|said| is_of(said, text)).count();
+    let rates: BTreeSet<u32> = whole.iter().map(|said| said.rate).collect();
     assert_eq!(rates.len(), 1);
-    let cut_off = contexts.iter().filter(|context| context.started_at >= cut.from);
+    let cut_off = after_cut.iter().filter(|said| said.at >= cut.from);
     Seen {
         rate: whole[0].rate,
         contexts: (of(FIRST), of(SECOND)),
-        is_ahead: made_by_then.iter().any(|context| is_of(context, SECOND) && context.samples_sent > 0),
+        is_ahead: made_by_then.iter().any(|said| is_of(said, SECOND) && said.samples > 0),
         are_words_timed: !cut.heard.estimated,
-        is_told_of_cut: cut_off.clone().count() > 0 && cut_off.clone().all(is_told),
+        is_told_of_cut: cut_off.clone().any(|said| said.is_cancelled),
         is_socket_kept,
     }
 }
 
-/// Whether a context was begun for a text, or for a piece of it.
-fn is_of(context: &ContextRecord, text: &str) -> bool {
-    text.contains(context.text.trim())
-}
-
-/// Whether the vendor was told that no more is wanted, in whatever words it has for that.
-fn is_told(context: &ContextRecord) -> bool {
-    context.cancelled_at.is_some() || context.ended.is_some_and(|(_, end)| end == End::Cancelled)
+/// Whether it is a text, or a piece of it.
+fn is_of(said: &Said, text: &str) -> bool {
+    text.contains(said.text.trim())
 }

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use crate::bench::Bench;
 use crate::checks::{self, HANDOVER_MAX, SILENCE_MAX, Who};
 use crate::faults::Fault;
+use crate::line::Sound;
 use crate::network::{Made, Network, Times};
 use crate::vendors::Row;
 
@@ -21,6 +22,8 @@ const CUT_AFTER: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(300);
 /// The same where another voice speaks meanwhile: a voice that failed rests for as long, and is then tried again.
 const REST: Duration = Duration::from_secs(30);
+/// Longest turn, whatever a vendor sends for its text.
+const TURN_MAX: Duration = Duration::from_secs(45);
 /// Bytes that vendors could write and the call had not read, at most: what a few pipes hold.
 const UNREAD_MAX: u64 = 16 * 1024;
 
@@ -84,10 +87,13 @@ pub(crate) async fn run(made: Made, row: &Row, behind: Behind, fault: &Fault, ti
     sleep(behind.pause()).await;
     let last = bench.speak(TEXT).await;
     let outcome = bench.hang_up().await;
-    let contexts = vendor.contexts();
+    let said = vendor.said();
     let turns = [first, cut, last];
-    let silence = checks::silence(&outcome, &turns, behind.silence_max());
-    checks::nothing_stale(&outcome, &turns, Duration::MAX, &contexts);
+    let silence =
+        checks::silence(&outcome, &turns, behind.silence_max(), |sound| fault.is_mute || sound != Sound::Silence);
+    checks::nothing_stale(&outcome, &turns, Duration::MAX, &said);
+    let longest = turns.iter().map(|turn| turn.to - turn.from).max();
+    assert!(longest <= Some(TURN_MAX), "a turn took {longest:?}");
     let unread = network.counts.unread_max.load(Ordering::Relaxed);
     // What the system's own buffers hold is its affair.
     assert!(unread <= UNREAD_MAX || made == Made::Tcp, "{unread} bytes waited to be read");
@@ -97,10 +103,10 @@ pub(crate) async fn run(made: Made, row: &Row, behind: Behind, fault: &Fault, ti
         last,
         silence,
         dialled: network.counts.dialled.load(Ordering::Relaxed),
-        contexts: contexts.len(),
+        contexts: said.len(),
         written: network.counts.written.load(Ordering::Relaxed),
     };
     let is_healed = times == Times::Once && !fault.is_final;
-    assert!(!is_healed || last == Who::Vendor, "the fault is over, and the vendor is not back: {verdict:?}");
+    assert!(!is_healed || matches!(last, Who::Vendor), "the fault is over, and the vendor is not back: {verdict:?}");
     Some(verdict)
 }

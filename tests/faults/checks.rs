@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use trunkline::emulate::tts::{ContextRecord, tone};
+use trunkline::emulate::tts::tone;
 
 use crate::bench::{Outcome, Spoken};
 use crate::line::Sound;
+use crate::vendors::Said;
 
 /// Silence that a caller may hear while speech is owed, whatever goes wrong.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -22,31 +23,41 @@ pub(crate) enum Who {
     Vendor,
     /// The vendor, and the voice behind it from the first unheard word on; or that one alone.
     Next,
+    /// The vendor, but not every word: it failed in mid-sentence and had not told when its words are spoken. The words
+    /// that were not heard were reported.
+    Part,
     /// The local voice, with the fallback line.
     Fallback,
 }
 
-/// Checks that the caller was never left in silence for longer than `most`; the longest there was.
-pub(crate) fn silence(outcome: &Outcome, turns: &[Spoken], most: Duration) -> Duration {
-    let longest = turns.iter().map(|turn| outcome.tape.longest_silence(turn.from, turn.to)).max().unwrap_or_default();
+/// Checks that the caller was never left in silence for longer than `most`; the longest there was. What a vendor sends
+/// counts as heard if `is_heard` says so.
+pub(crate) fn silence(
+    outcome: &Outcome,
+    turns: &[Spoken],
+    most: Duration,
+    is_heard: impl Fn(Sound) -> bool + Copy,
+) -> Duration {
+    let longest = turns.iter().map(|turn| outcome.tape.longest_without(turn.from, turn.to, is_heard)).max();
+    let longest = longest.unwrap_or_default();
     assert!(longest <= most, "{longest:?} of silence in {turns:?}");
     longest
 }
 
 /// Checks that nothing of what was cut off was heard after `clear`, until `end` or the next turn.
-pub(crate) fn nothing_stale(outcome: &Outcome, turns: &[Spoken], end: Duration, contexts: &[ContextRecord]) {
+pub(crate) fn nothing_stale(outcome: &Outcome, turns: &[Spoken], end: Duration, said: &[Said]) {
     let tape = &outcome.tape;
     for clear in &tape.clears {
         let next = turns.iter().map(|turn| turn.from).find(|from| from > clear).unwrap_or(end);
         let stale = tape.heard_for(*clear, next, |_| true);
         assert_eq!(stale, Duration::ZERO, "right after clear at {clear:?}");
-        if contexts.len() > tone::TONES as usize {
+        if said.len() > tone::TONES as usize {
             // Tones repeat.
             continue;
         }
         // Turns come one after the other, so that whatever was begun before is what was cut off, or older.
-        let old = contexts.iter().filter(|context| context.started_at < *clear);
-        let old: BTreeSet<u32> = old.filter_map(|context| context.tone).collect();
+        let old = said.iter().filter(|said| said.at < *clear);
+        let old: BTreeSet<u32> = old.filter_map(|said| said.tone).collect();
         let stale =
             tape.heard_for(*clear, Duration::MAX, |sound| matches!(sound, Sound::Tone(tone) if old.contains(&tone)));
         assert_eq!(stale, Duration::ZERO, "long after clear at {clear:?}");
@@ -59,6 +70,10 @@ pub(crate) fn who(outcome: &Outcome, turn: &Spoken) -> Who {
         let line = outcome.heard(turn, |sound| sound == Sound::Other);
         assert!(line >= LINE_MIN, "only {line:?} of the fallback line in {turn:?}");
         return Who::Fallback;
+    }
+    if outcome.skipped(turn.turn) {
+        assert!(!turn.heard.text.is_empty() && turn.heard.text != turn.text, "{turn:?}");
+        return Who::Part;
     }
     assert_eq!(turn.heard.text, turn.text);
     let tones = outcome.heard(turn, |sound| matches!(sound, Sound::Tone(_)));

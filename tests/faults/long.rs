@@ -157,14 +157,13 @@ impl Answer {
 /// Speech that a vendor has sent and that the caller has not heard yet.
 fn unheard(bench: &Bench, vendor: &dyn Vendor) -> Duration {
     let length = |samples: u64, rate: u32| Duration::from_micros(samples * 1_000_000 / u64::from(rate));
-    let sent: Duration = vendor.contexts().iter().map(|context| length(context.samples_sent, context.rate)).sum();
+    let sent: Duration = vendor.said().iter().map(|said| length(said.samples, said.rate)).sum();
     sent.saturating_sub(bench.heard_so_far(|sound| matches!(sound, Sound::Tone(_))))
 }
 
 /// Every word that a vendor was asked to say, in order.
 fn asked(vendor: &dyn Vendor) -> Vec<String> {
-    let contexts = vendor.contexts();
-    contexts.iter().flat_map(|context| context.text.split_whitespace()).map(str::to_owned).collect()
+    vendor.said().iter().flat_map(|said| said.text.split_whitespace()).map(str::to_owned).collect()
 }
 
 /// Every word of some turns.

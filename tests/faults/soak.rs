@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::bench::{Bench, Outcome, Spoken};
 use crate::checks::{self, SILENCE_MAX};
 use crate::faults::{Cause, FAULTS};
+use crate::line::Sound;
 use crate::network::{Made, Network, Times, Wire};
 use crate::runs::{Time, side_by_side};
 use crate::vendors::ROWS;
@@ -98,10 +99,11 @@ impl Told {
 async fn call(seed: u64) -> Told {
     let mut dice = Dice(seed);
     let row = dice.of(ROWS);
-    let (mut switches, mut wire) = (Vec::new(), Wire::Good);
+    let (mut switches, mut wire, mut is_mute) = (Vec::new(), Wire::Good, false);
     let times = *dice.of(&[Times::Once, Times::Always]);
     for _ in 0..dice.below(3) {
         let fault = dice.of(FAULTS);
+        is_mute |= fault.is_mute;
         match fault.cause {
             Cause::Wire(cause) => wire = cause,
             Cause::Switch(_) | Cause::Nothing => {
@@ -138,8 +140,8 @@ async fn call(seed: u64) -> Told {
         sleep(dice.within(0..3_000)).await;
     }
     let outcome = bench.hang_up().await;
-    told.silence = checks::silence(&outcome, &turns, SILENCE_MAX);
-    checks::nothing_stale(&outcome, &turns, end, &vendor.contexts());
+    told.silence = checks::silence(&outcome, &turns, SILENCE_MAX, |sound| is_mute || sound != Sound::Silence);
+    checks::nothing_stale(&outcome, &turns, end, &vendor.said());
     for turn in &turns {
         check_turn(&outcome, turn, &mut told);
     }

@@ -74,7 +74,7 @@ fn markdown(cells: &[Option<Verdict>]) -> String {
     let head: Vec<&str> = ["What goes wrong"].into_iter().chain(ROWS.iter().map(|row| row.name)).collect();
     let lines = cells.chunks(2 * ROWS.len()).zip(FAULTS).map(|(line, fault)| {
         let cells = line.chunks(2).map(|cell| match cell {
-            [Some(once), Some(always)] => format!("{} / {}", told(once), told(always)),
+            [Some(once), Some(always)] => format!("{} / {}", told(once.first, once), told(always.last, always)),
             _ => "-".to_owned(),
         });
         (fault.about.to_owned(), cells.collect())
@@ -82,10 +82,12 @@ fn markdown(cells: &[Option<Verdict>]) -> String {
     docs::table(&head, &lines.collect::<Vec<_>>())
 }
 
-/// The longest silence, in the type that says who spoke the last turn.
-fn told(verdict: &Verdict) -> String {
-    match verdict.last {
+/// The longest silence, in the type that says who spoke: of a fault that happened once the first turn, which it met, and of
+/// one that is there for ever the last turn.
+fn told(who: Who, verdict: &Verdict) -> String {
+    match who {
         Who::Vendor => seconds(verdict.silence),
+        Who::Part => format!("{} (part)", seconds(verdict.silence)),
         Who::Next => format!("**{}**", seconds(verdict.silence)),
         Who::Fallback => format!("*{}*", seconds(verdict.silence)),
     }
