@@ -13,6 +13,7 @@ pub use input::{Body, Input, Port, Refusal};
 pub use peers::{Peers, carrier_event};
 
 use bytes::Bytes;
+use form_urlencoded::Serializer;
 
 use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, Place, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
@@ -150,6 +151,19 @@ pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
     };
     let reason = code.map_or_else(|| "the connection broke".to_owned(), |code| format!("closed with code {code}"));
     Fault { kind, reason }
+}
+
+/// `url` with `query` behind its own, encoded as HTML forms are.
+fn url_with(url: &str, query: &[(&str, String)]) -> String {
+    let mut text = url.split('#').next().unwrap_or_default().to_owned();
+    let start = match text.find('?') {
+        Some(mark) => mark + 1,
+        None => {
+            text.push('?');
+            text.len()
+        }
+    };
+    Serializer::for_suffix(text, start).extend_pairs(query).finish()
 }
 
 #[cfg(test)]

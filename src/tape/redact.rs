@@ -154,6 +154,10 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
+            // Of a voice it is speech, whether the call wanted it or not.
+            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) && self.audio == Audio::Silence => {
+                Body::Binary(Bytes::from(vec![silence.silence(); bytes.len()]))
+            }
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
@@ -292,3 +296,7 @@ fn garbage(body: Body) -> Body {
 #[cfg(test)]
 #[path = "redact_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "redact_deepgram_tests.rs"]
+mod deepgram_tests;

@@ -57,6 +57,14 @@ impl Behind {
             Behind::Local => REST,
         }
     }
+
+    /// How often a caller's silence is heard: each frame costs, and the rest is long.
+    fn hush_every(self) -> Duration {
+        match self {
+            Behind::Nobody => Duration::from_millis(20),
+            Behind::Local => Duration::from_millis(200),
+        }
+    }
 }
 
 /// What became of a call under a fault.
@@ -81,7 +89,7 @@ pub(crate) async fn run(made: Made, row: &Row, behind: Behind, fault: &Fault, ti
     let vendor = (row.vendor)(&switches)?;
     let network = Network::of(made);
     network.place(&row.host(), vendor.clone(), fault.wire(), times);
-    let bench = Bench::start(&network, &row.toml(behind.chain()));
+    let bench = Bench::changed(&network, &row.toml(behind.chain()), behind.hush_every(), |_| {});
     let first = bench.speak(TEXT).await;
     let cut = bench.cut_off(LONG, CUT_AFTER).await;
     sleep(behind.pause()).await;

@@ -19,7 +19,7 @@ const FIRST_SOUND_MAX: Duration = Duration::from_millis(1_500);
 /// Speech that a vendor may have made and nobody heard: the core holds text back from 20 s on, and sentences are whole.
 const UNHEARD_MAX: Duration = Duration::from_secs(30);
 /// How often a caller's silence is heard in a call of two hours, in which each frame costs.
-const HUSH_EVERY: Duration = Duration::from_millis(200);
+const HUSH_EVERY: Duration = Duration::from_secs(1);
 /// How often the speech that nobody has heard yet is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
 

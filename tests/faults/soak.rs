@@ -18,7 +18,7 @@ use crate::vendors::ROWS;
 /// Calls of an ordinary run.
 const CALLS: u64 = 300;
 /// How often a caller's silence is heard: nobody listens for words here, and each frame costs.
-const HUSH_EVERY: Duration = Duration::from_millis(100);
+const HUSH_EVERY: Duration = Duration::from_millis(200);
 /// Texts of all lengths.
 const TEXTS: [&str; 6] = [
     "Yes.",

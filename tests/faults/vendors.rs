@@ -54,6 +54,12 @@ pub(crate) const ROWS: &[Row] = &[
         url: ("ws", "/tts/websocket"),
         vendor: |faults| over_a_socket(tts::Vendor::Cartesia, faults),
     },
+    Row { name: "deepgram", url: ("ws", "/v1/speak"), vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults) },
+    Row {
+        name: "deepgram_flux",
+        url: ("ws", "/v2/speak"),
+        vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
+    },
     Row { name: "openai", url: ("http", "/v1"), vendor: over_http },
 ];
 
@@ -132,7 +138,8 @@ impl Vendor for speech::Emulator {
 impl Row {
     /// Its host in the network of pipes.
     pub(crate) fn host(&self) -> String {
-        format!("{}.test", self.name)
+        // An underscore is no letter of a host's name.
+        format!("{}.test", self.name.replace('_', "-"))
     }
 
     /// The configuration of a call that speaks through it, and what it cannot speak through those `behind` it.

@@ -9,6 +9,10 @@ macro_rules! providers {
             Cartesia cartesia,
             /// OpenAI's speech over HTTP, or any engine that serves the same.
             Openai openai,
+            /// Deepgram's Aura.
+            Deepgram deepgram,
+            /// Deepgram's Flux for speech.
+            DeepgramFlux deepgram_flux,
         }
     };
 }
