@@ -146,6 +146,8 @@ pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
     let kind = match code {
         Some(1000) => FaultKind::Idle,
         Some(1008) if busy => FaultKind::Busy,
+        // Deepgram's word for a message that it could not use, which says nothing of the next one.
+        Some(1008) if reason.starts_with("DATA-") => FaultKind::Retryable,
         Some(1002 | 1003 | 1007 | 1008) => FaultKind::Fatal,
         Some(_) | None => FaultKind::Retryable,
     };
@@ -180,6 +182,7 @@ mod tests {
         assert_eq!(fault_of_close(Some(1011), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);
         assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
+        assert_eq!(fault_of_close(Some(1008), "DATA-0000").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);
     }
 }

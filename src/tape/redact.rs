@@ -161,9 +161,13 @@ impl Redactor {
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
-                // The core hears of a limit, if the reason spoke of one, and of nothing else.
-                let is_busy = fault_of_close(code, &reason).kind == FaultKind::Busy;
-                Body::Closed { code, reason: if is_busy { "limit".to_owned() } else { String::new() } }
+                // The core hears of a limit or of a message without use, if the reason spoke of one, and of nothing else.
+                let reason = match fault_of_close(code, &reason).kind {
+                    FaultKind::Busy => "limit",
+                    FaultKind::Retryable if code == Some(1008) => "DATA-",
+                    FaultKind::Retryable | FaultKind::Fatal | FaultKind::Idle => "",
+                };
+                Body::Closed { code, reason: reason.to_owned() }
             }
             Body::Refused(Refusal::Unreachable(_)) if is_covered => {
                 Body::Refused(Refusal::Unreachable("redacted".to_owned()))

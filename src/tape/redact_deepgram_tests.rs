@@ -131,3 +131,13 @@ fn words_and_names_are_covered_and_the_rest_stands() {
     let cleared = json!({"type": "Cleared", "sequence_id": 4});
     assert_eq!(rig.json(&cleared), cleared);
 }
+
+#[test]
+fn why_a_link_was_closed_means_the_same_without_the_words() {
+    let mut rig = Rig::new(aura(), Text::Redact, Audio::Keep, false);
+    for (code, reason) in [(1008, "DATA-0000"), (1008, "bad secret"), (1008, "limit of secret"), (1011, "NET-0000")] {
+        let covered = rig.cover(Body::Closed { code: Some(code), reason: reason.to_owned() });
+        let Body::Closed { reason: told, .. } = covered else { panic!("{covered:?}") };
+        assert!(!told.contains("secret") && !told.contains("0000"), "{told}");
+    }
+}

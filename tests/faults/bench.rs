@@ -111,17 +111,17 @@ impl Bench {
     /// Gives a turn, whole.
     pub(crate) async fn say(&self, text: &str) -> TurnId {
         let turn = self.port.next_turn();
-        self.give(turn, text, true).await;
+        self.give(turn, text, More::Never).await;
         turn
     }
 
     /// Gives a piece of a turn.
-    pub(crate) async fn give(&self, turn: TurnId, text: &str, last: bool) {
+    pub(crate) async fn give(&self, turn: TurnId, text: &str, more: More) {
         let say = Say {
             turn,
             text: text.to_owned(),
-            last,
-            flush: false,
+            last: more == More::Never,
+            flush: more == More::Later,
             interruptible: None,
             delivery: None,
             preemptible: None,
@@ -225,6 +225,15 @@ impl Bench {
     }
 }
 
+/// Whether more text comes for a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum More {
+    Soon,
+    /// After a while, in which what there is is to be heard.
+    Later,
+    Never,
+}
+
 /// A turn that was waited for.
 #[derive(Clone, Debug)]
 pub(crate) struct Spoken {
@@ -258,13 +267,6 @@ impl Outcome {
     pub(crate) fn failed_over(&self, turn: TurnId) -> bool {
         let of_turn =
             |report: &AgentReport| matches!(report, AgentReport::FailedOver { turn: other, .. } if *other == turn);
-        self.reports.iter().any(|(_, report)| of_turn(report))
-    }
-
-    /// Whether words of a turn were reported as ones that the caller will not hear.
-    pub(crate) fn skipped(&self, turn: TurnId) -> bool {
-        let of_turn =
-            |report: &AgentReport| matches!(report, AgentReport::Skipped { turn: other, .. } if *other == turn);
         self.reports.iter().any(|(_, report)| of_turn(report))
     }
 

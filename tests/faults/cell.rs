@@ -114,7 +114,7 @@ pub(crate) async fn run(made: Made, row: &Row, behind: Behind, fault: &Fault, ti
         contexts: said.len(),
         written: network.counts.written.load(Ordering::Relaxed),
     };
-    let is_healed = times == Times::Once && !fault.is_final;
+    let is_healed = times == Times::Once && row.heals(fault);
     assert!(!is_healed || matches!(last, Who::Vendor), "the fault is over, and the vendor is not back: {verdict:?}");
     Some(verdict)
 }

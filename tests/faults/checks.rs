@@ -23,9 +23,6 @@ pub(crate) enum Who {
     Vendor,
     /// The vendor, and the voice behind it from the first unheard word on; or that one alone.
     Next,
-    /// The vendor, but not every word: it failed in mid-sentence and had not told when its words are spoken. The words
-    /// that were not heard were reported.
-    Part,
     /// The local voice, with the fallback line.
     Fallback,
 }
@@ -70,10 +67,6 @@ pub(crate) fn who(outcome: &Outcome, turn: &Spoken) -> Who {
         let line = outcome.heard(turn, |sound| sound == Sound::Other);
         assert!(line >= LINE_MIN, "only {line:?} of the fallback line in {turn:?}");
         return Who::Fallback;
-    }
-    if outcome.skipped(turn.turn) {
-        assert!(!turn.heard.text.is_empty() && turn.heard.text != turn.text, "{turn:?}");
-        return Who::Part;
     }
     assert_eq!(turn.heard.text, turn.text);
     let tones = outcome.heard(turn, |sound| matches!(sound, Sound::Tone(_)));

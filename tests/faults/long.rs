@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::bench::{Bench, Outcome, Spoken};
+use crate::bench::{Bench, More, Outcome, Spoken};
 use crate::checks::{self, Who};
 use crate::line::Sound;
 use crate::network::{Made, Network, Times, Wire};
@@ -16,8 +16,9 @@ use crate::vendors::{ROWS, Row, Vendor};
 const GAP_MAX: Duration = Duration::from_millis(200);
 /// From a text to its first sound, the dialling of a new link included.
 const FIRST_SOUND_MAX: Duration = Duration::from_millis(1_500);
-/// Speech that a vendor may have made and nobody heard: the core holds text back from 20 s on, and sentences are whole.
-const UNHEARD_MAX: Duration = Duration::from_secs(30);
+/// Speech that a vendor may have made and nobody heard: the core holds text back from 20 s on, sentences are whole, and the
+/// next one may be asked for while one is still under way.
+const UNHEARD_MAX: Duration = Duration::from_secs(40);
 /// How often a caller's silence is heard in a call of two hours, in which each frame costs.
 const HUSH_EVERY: Duration = Duration::from_secs(1);
 /// How often the speech that nobody has heard yet is measured.
@@ -72,7 +73,8 @@ async fn five_minutes(row: &Row) {
     let (turn, from) = (bench.next_turn(), bench.now());
     let write = async {
         for (index, sentence) in sentences.iter().enumerate() {
-            bench.give(turn, sentence, index + 1 == sentences.len()).await;
+            let more = if index + 1 == sentences.len() { More::Never } else { More::Soon };
+            bench.give(turn, sentence, more).await;
             sleep(Duration::from_millis(100)).await;
         }
         bench.over(turn).await
@@ -136,7 +138,9 @@ impl Answer {
                 sleep(stop).await;
                 resumed = Some(bench.now());
             }
-            bench.give(turn, sentence, last).await;
+            // Whoever stops to think wants to be heard before.
+            let before_stop = !stop.is_zero() && index + 2 == sentences.len();
+            bench.give(turn, sentence, if before_stop { More::Later } else if last { More::Never } else { More::Soon }).await;
         }
         let (to, heard) = bench.over(turn).await;
         Answer { spoken: Spoken { turn, text: sentences.concat(), from, to, heard }, resumed }

@@ -87,7 +87,6 @@ fn markdown(cells: &[Option<Verdict>]) -> String {
 fn told(who: Who, verdict: &Verdict) -> String {
     match who {
         Who::Vendor => seconds(verdict.silence),
-        Who::Part => format!("{} (part)", seconds(verdict.silence)),
         Who::Next => format!("**{}**", seconds(verdict.silence)),
         Who::Fallback => format!("*{}*", seconds(verdict.silence)),
     }

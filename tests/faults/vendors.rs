@@ -11,7 +11,8 @@ use trunkline::emulate::{speech, tts};
 use trunkline::ids::StreamSid;
 use trunkline::server::Speaker;
 
-use crate::network::{Network, Requests};
+use crate::faults::Fault;
+use crate::network::{Network, Requests, Times};
 
 /// An emulated vendor.
 pub(crate) trait Vendor: Send + Sync {
@@ -45,6 +46,8 @@ pub(crate) struct Row {
     /// An emulator of it with these faults, all with the limits that the vendor documents. `None` if one of them cannot
     /// happen to it: its protocol has nothing of the kind.
     pub(crate) vendor: fn(&[String]) -> Option<Arc<dyn Vendor>>,
+    /// Switches after which nobody tries again, though they happen once: the vendor's own word is that it will not help.
+    pub(crate) fatal: &'static [&'static str],
 }
 
 /// Every vendor under test.
@@ -53,14 +56,16 @@ pub(crate) const ROWS: &[Row] = &[
         name: "cartesia",
         url: ("ws", "/tts/websocket"),
         vendor: |faults| over_a_socket(tts::Vendor::Cartesia, faults),
+        fatal: &[],
     },
     Row { name: "deepgram", url: ("ws", "/v1/speak"), vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults) },
     Row {
         name: "deepgram_flux",
         url: ("ws", "/v2/speak"),
         vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
+        fatal: &["error-400"],
     },
-    Row { name: "openai", url: ("http", "/v1"), vendor: over_http },
+    Row { name: "openai", url: ("http", "/v1"), vendor: over_http, fatal: &[] },
 ];
 
 /// One of the vendors with sockets, which share an engine, speaking in tones.
@@ -136,6 +141,12 @@ impl Vendor for speech::Emulator {
 }
 
 impl Row {
+    /// Whether a fault that happened once is over for good.
+    pub(crate) fn heals(&self, fault: &Fault) -> bool {
+        let is_fatal = |switch: String| self.fatal.iter().any(|name| switch.starts_with(name));
+        !fault.is_final && !fault.switch(Times::Always).is_some_and(is_fatal)
+    }
+
     /// Its host in the network of pipes.
     pub(crate) fn host(&self) -> String {
         // An underscore is no letter of a host's name.

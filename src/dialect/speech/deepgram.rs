@@ -319,13 +319,12 @@ pub(super) fn query(model: &str, encoding: Encoding, rate: u32) -> [(&'static st
     [("model", model.to_owned()), ("encoding", encoding.to_owned()), ("sample_rate", rate.to_string())]
 }
 
-/// What an error's code means: the vendor's own fault lines, or something that we say wrongly and would say again.
+/// What an error means. Its codes tell a message that was not understood from the vendor's own troubles, but none says that the next
+/// text would fare no better: a wrong key or model is refused when the link is made.
 pub(super) fn fault_of(code: Option<&str>) -> Fault {
     // A longer text, or one of several words, may quote what was spoken.
     let code = code.filter(|code| code.len() <= 64 && !code.contains(char::is_whitespace));
-    let is_ours = code.is_some_and(|code| ["MESSAGE", "DATA", "BIG"].iter().any(|ours| code.starts_with(ours)));
-    let kind = if is_ours { FaultKind::Fatal } else { FaultKind::Retryable };
-    Fault { kind, reason: code.unwrap_or("error without a code").to_owned() }
+    Fault { kind: FaultKind::Retryable, reason: code.unwrap_or("error without a code").to_owned() }
 }
 
 fn is_about_flushes(code: &str) -> bool {

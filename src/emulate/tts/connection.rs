@@ -57,6 +57,25 @@ pub(in crate::emulate) enum Outgoing {
     },
 }
 
+/// Frames that nothing is counted for.
+pub(in crate::emulate) fn outgoing(frames: Vec<Frame>) -> Vec<Outgoing> {
+    frames.into_iter().map(Outgoing::Frame).collect()
+}
+
+/// Frames of which the first has `samples` of audio in it.
+pub(super) fn sounding(frames: Vec<Frame>, context: u32, samples: u64) -> impl Iterator<Item = Outgoing> {
+    let mut frames = frames.into_iter();
+    let audio = frames.next().map(|frame| Outgoing::Chunk { frame, context, samples });
+    audio.into_iter().chain(frames.map(Outgoing::Frame))
+}
+
+/// Frames of which the first is an error.
+pub(in crate::emulate) fn failed(frames: Vec<Frame>) -> Vec<Outgoing> {
+    let mut frames = frames.into_iter();
+    let error = frames.next().map(Outgoing::Error);
+    error.into_iter().chain(frames.map(Outgoing::Frame)).collect()
+}
+
 /// A byte stream that carries a connection.
 pub(super) trait Link: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 

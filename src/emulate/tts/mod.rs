@@ -17,10 +17,11 @@
 
 pub(in crate::emulate) mod buffer;
 pub(in crate::emulate) mod connection;
-pub(in crate::emulate) mod context;
+mod context;
 mod fault;
 pub(in crate::emulate) mod handshake;
 mod journal;
+pub(in crate::emulate) mod order;
 mod playing;
 pub(in crate::emulate) mod roster;
 mod server;

@@ -7,8 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::connection::Outgoing;
-use super::context::{Context, Input, Lifetime, Order, Seat, Stop};
+use super::context::{Context, Seat};
 use super::journal::End;
+use super::order::{Input, Lifetime, Order, Stop};
 use super::tone;
 use super::wording::Wording;
 use super::{Place, Shared, Voice};

@@ -64,6 +64,15 @@ async fn a_context_speaks_and_ends_with_is_final() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn alignments_may_be_missing() {
+    let (_bench, mut client) = connected(&["timestamps-never"]).await;
+    client.send(text("a", "Hello there. ")).await;
+    client.send(close("a")).await;
+    let all = client.until(is_final("a")).await;
+    assert!(jsons(&all).all(|value| value["alignment"].is_null()) && count(&all, "audio") == 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn five_contexts_are_open_until_their_last_message() {
     let (_bench, mut client) = connected(&[]).await;
     for id in ["a", "b", "c", "d", "e"] {

@@ -19,8 +19,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::connection::Outgoing;
-use super::super::context::{Buffering, Input, Lifetime, Order, Part, failed, outgoing};
+use super::super::connection::{Outgoing, failed, outgoing};
+use super::super::order::{Buffering, Input, Lifetime, Order, Part};
 use super::super::roster::{Line, Queueing, Roster};
 use super::super::wording::{Event, Failure, Frame, Wording};
 use super::super::{FaultKind, Place};
@@ -173,7 +173,7 @@ impl Wording for Messages {
     fn say(&mut self, event: Event<'_>) -> Vec<Frame> {
         match event {
             // There is nothing in the stream that could have a wrong id, and no word for these.
-            Event::Started
+            Event::Started { .. }
             | Event::Words { .. }
             | Event::Stray(_)
             | Event::Flushed { .. }

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::super::connection::Outgoing;
-use super::super::context::{Buffering, Input, Lifetime, Order, Part, failed, outgoing};
+use super::super::connection::{Outgoing, failed, outgoing};
+use super::super::order::{Buffering, Input, Lifetime, Order, Part};
 use super::super::roster::{Line, Queueing, Roster};
 use super::super::wording::{Event, Failure, Frame, Wording};
 use super::super::{ContextRecord, FaultKind, Place};
@@ -362,7 +362,7 @@ impl Wording for Messages {
     fn say(&mut self, event: Event<'_>) -> Vec<Frame> {
         match event {
             Event::Words { .. } | Event::Flushed { .. } | Event::Expired | Event::TooLate => Vec::new(),
-            Event::Started => {
+            Event::Started { .. } => {
                 self.has_started = true;
                 vec![Frame::Text(json!({ "type": "SpeechStarted", "speech_id": self.id }).to_string())]
             }

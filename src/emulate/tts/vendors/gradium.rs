@@ -20,9 +20,9 @@ use tokio_tungstenite::tungstenite::handshake::server::Request as Upgrade;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::super::Place;
-use super::super::connection::Outgoing;
-use super::super::context::{Buffering, Input, Lifetime, Order, Part, failed, outgoing};
+use super::super::connection::{Outgoing, failed, outgoing};
 use super::super::handshake::{Query, Refused, admit, last_header};
+use super::super::order::{Buffering, Input, Lifetime, Order, Part};
 use super::super::roster::{Line, Queueing, Roster};
 use super::super::speaker::SampleEncoding;
 use super::super::wording::{Event, Failure, Frame, Piece, Wording};
@@ -343,7 +343,7 @@ impl Messages {
 impl Wording for Messages {
     fn say(&mut self, event: Event<'_>) -> Vec<Frame> {
         match event {
-            Event::Started | Event::TooLate => Vec::new(),
+            Event::Started { .. } | Event::TooLate => Vec::new(),
             Event::Words { words, .. } => words
                 .iter()
                 .map(|word| {

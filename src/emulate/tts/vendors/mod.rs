@@ -1,5 +1,6 @@
 //! The vendors' sides of the engine: who may open a socket, and what is done with what comes on it.
 
+mod alignment;
 mod aura;
 mod elevenlabs;
 mod flux;

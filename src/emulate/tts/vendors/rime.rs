@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::handshake::server::Request as Upgrade;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use super::super::connection::Outgoing;
-use super::super::context::{Buffering, Input, Lifetime, Order, Part, failed, outgoing};
+use super::super::connection::{Outgoing, failed, outgoing};
 use super::super::handshake::{Query, Refused, admit, authorization};
+use super::super::order::{Buffering, Input, Lifetime, Order, Part};
 use super::super::roster::{Line, Queueing, Roster};
 use super::super::speaker::SampleEncoding;
 use super::super::wording::{Event, Frame, Piece, Wording};
@@ -184,7 +184,7 @@ impl Wording for Messages {
     fn say(&mut self, event: Event<'_>) -> Vec<Frame> {
         let id = self.id.as_deref();
         match event {
-            Event::Started | Event::Flushed { .. } | Event::Expired | Event::TooLate => Vec::new(),
+            Event::Started { .. } | Event::Flushed { .. } | Event::Expired | Event::TooLate => Vec::new(),
             Event::Words { words, text_from_ms, .. } => {
                 let at = |ms: u32| seconds(ms.saturating_sub(text_from_ms).into());
                 let times = json!({
