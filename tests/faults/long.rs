@@ -10,7 +10,7 @@ use crate::checks::{self, Who};
 use crate::line::Sound;
 use crate::network::{Made, Network, Times, Wire};
 use crate::runs::{Time, side_by_side};
-use crate::vendors::{ROWS, Row, Vendor};
+use crate::vendors::{ROWS, Row, Said, Vendor};
 
 /// How long the caller may hear nothing inside a speech.
 const GAP_MAX: Duration = Duration::from_millis(200);
@@ -140,7 +140,19 @@ impl Answer {
             }
             // Whoever stops to think wants to be heard before.
             let before_stop = !stop.is_zero() && index + 2 == sentences.len();
-            bench.give(turn, sentence, if before_stop { More::Later } else if last { More::Never } else { More::Soon }).await;
+            bench
+                .give(
+                    turn,
+                    sentence,
+                    if before_stop {
+                        More::Later
+                    } else if last {
+                        More::Never
+                    } else {
+                        More::Soon
+                    },
+                )
+                .await;
         }
         let (to, heard) = bench.over(turn).await;
         Answer { spoken: Spoken { turn, text: sentences.concat(), from, to, heard }, resumed }
@@ -160,8 +172,7 @@ impl Answer {
 
 /// Speech that a vendor has sent and that the caller has not heard yet.
 fn unheard(bench: &Bench, vendor: &dyn Vendor) -> Duration {
-    let length = |samples: u64, rate: u32| Duration::from_micros(samples * 1_000_000 / u64::from(rate));
-    let sent: Duration = vendor.said().iter().map(|said| length(said.samples, said.rate)).sum();
+    let sent: Duration = vendor.said().iter().map(Said::length).sum();
     sent.saturating_sub(bench.heard_so_far(|sound| matches!(sound, Sound::Tone(_))))
 }
 

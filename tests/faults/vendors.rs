@@ -33,8 +33,13 @@ pub(crate) struct Said {
     pub(crate) rate: u32,
     /// Samples that were written.
     pub(crate) samples: u64,
-    /// The vendor was told that no more is wanted.
-    pub(crate) is_cancelled: bool,
+}
+
+impl Said {
+    /// How long the speech is that was sent.
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_micros(self.samples * 1_000_000 / u64::from(self.rate))
+    }
 }
 
 /// A vendor under test.
@@ -58,12 +63,35 @@ pub(crate) const ROWS: &[Row] = &[
         vendor: |faults| over_a_socket(tts::Vendor::Cartesia, faults),
         fatal: &[],
     },
-    Row { name: "deepgram", url: ("ws", "/v1/speak"), vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults) },
+    Row {
+        name: "gradium",
+        url: ("ws", "/api/speech/tts"),
+        vendor: |faults| over_a_socket(tts::Vendor::Gradium, faults),
+        fatal: &[],
+    },
+    Row {
+        name: "elevenlabs",
+        url: ("ws", ""),
+        vendor: |faults| over_a_socket(tts::Vendor::ElevenLabs, faults),
+        fatal: &["limited", "error-400"],
+    },
+    Row {
+        name: "rime",
+        url: ("ws", "/ws3"),
+        vendor: |faults| over_a_socket(tts::Vendor::Rime, faults),
+        fatal: &["limited"],
+    },
+    Row {
+        name: "deepgram",
+        url: ("ws", "/v1/speak"),
+        vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
+        fatal: &[],
+    },
     Row {
         name: "deepgram_flux",
         url: ("ws", "/v2/speak"),
         vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
-        fatal: &["error-400"],
+        fatal: &[],
     },
     Row { name: "openai", url: ("http", "/v1"), vendor: over_http, fatal: &[] },
 ];
@@ -86,8 +114,6 @@ impl Vendor for tts::Emulator {
     fn said(&self) -> Vec<Said> {
         let said = |context: tts::ContextRecord| Said {
             at: context.started_at,
-            is_cancelled: context.cancelled_at.is_some()
-                || context.ended.is_some_and(|(_, end)| end == tts::End::Cancelled),
             text: context.text,
             tone: context.tone,
             rate: context.rate,
@@ -129,7 +155,6 @@ impl Vendor for speech::Emulator {
     fn said(&self) -> Vec<Said> {
         let said = |record: speech::Record| Said {
             at: record.at,
-            is_cancelled: record.ended.is_some_and(|(_, end)| end == speech::End::Cancelled),
             text: record.input,
             tone: record.tone,
             rate: speech::RATE,
