@@ -139,13 +139,16 @@ impl Bench {
         self.port.send(AgentEvent::Clear).await.expect("the call was over before it was to be");
     }
 
-    /// Waits for a report.
-    pub(crate) async fn until<T>(&self, what: &str, find: impl Fn(&AgentReport) -> Option<T>) -> (Duration, T) {
+    /// Waits for a report, or finds it among those that came before.
+    async fn until<T>(&self, what: &str, find: impl Fn(&AgentReport) -> Option<T>) -> (Duration, T) {
         let mut reports = self.reports.clone();
         let found = async {
+            let mut seen = 0;
             loop {
-                let found =
-                    reports.borrow_and_update().iter().find_map(|(at, report)| find(report).map(|found| (*at, found)));
+                let all = reports.borrow_and_update();
+                let found = all[seen..].iter().find_map(|(at, report)| find(report).map(|found| (*at, found)));
+                seen = all.len();
+                drop(all);
                 if let Some(found) = found {
                     return found;
                 }
@@ -157,11 +160,13 @@ impl Bench {
 
     /// Waits for a turn's end.
     pub(crate) async fn over(&self, turn: TurnId) -> (Duration, Heard) {
-        self.until(&format!("the end of {turn:?}"), |report| match report {
-            AgentReport::TurnOver { turn: other, heard } | AgentReport::Interrupted { turn: other, heard, .. } => {
-                (*other == turn).then(|| heard.clone())
-            }
-            _ => None,
+        self.until(&format!("the end of {turn:?}"), |report| {
+            let (AgentReport::TurnOver { turn: other, heard } | AgentReport::Interrupted { turn: other, heard, .. }) =
+                report
+            else {
+                return None;
+            };
+            (*other == turn).then(|| heard.clone())
         })
         .await
     }
@@ -187,11 +192,12 @@ impl Bench {
 
     /// Waits for a turn's first sound: its own, or the fallback line's.
     pub(crate) async fn sounds(&self, turn: TurnId) {
-        self.until(&format!("the first sound of {turn:?}"), |report| match report {
-            AgentReport::FirstAudio { turn: other, .. } | AgentReport::SpeechFailed { turn: other, .. } => {
-                (*other == turn).then_some(())
-            }
-            _ => None,
+        self.until(&format!("the first sound of {turn:?}"), |report| {
+            let (AgentReport::FirstAudio { turn: other, .. } | AgentReport::SpeechFailed { turn: other, .. }) = report
+            else {
+                return None;
+            };
+            (*other == turn).then_some(())
         })
         .await;
     }
@@ -255,19 +261,18 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Why a turn could not be spoken, if so.
-    pub(crate) fn failure(&self, turn: TurnId) -> Option<String> {
-        self.reports.iter().find_map(|(_, report)| match report {
-            AgentReport::SpeechFailed { turn: other, fault } if *other == turn => Some(fault.reason.clone()),
-            _ => None,
-        })
+    /// Whether a turn could not be spoken to its end.
+    pub(crate) fn failed(&self, turn: TurnId) -> bool {
+        self.told(|report| matches!(report, AgentReport::SpeechFailed { turn: other, .. } if *other == turn))
     }
 
     /// Whether another voice went on with a turn.
     pub(crate) fn failed_over(&self, turn: TurnId) -> bool {
-        let of_turn =
-            |report: &AgentReport| matches!(report, AgentReport::FailedOver { turn: other, .. } if *other == turn);
-        self.reports.iter().any(|(_, report)| of_turn(report))
+        self.told(|report| matches!(report, AgentReport::FailedOver { turn: other, .. } if *other == turn))
+    }
+
+    fn told(&self, is_it: impl Fn(&AgentReport) -> bool) -> bool {
+        self.reports.iter().any(|(_, report)| is_it(report))
     }
 
     /// How long the caller heard tones, or anything else that is no silence, during a turn.

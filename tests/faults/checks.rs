@@ -63,7 +63,7 @@ pub(crate) fn nothing_stale(outcome: &Outcome, turns: &[Spoken], end: Duration, 
 
 /// Who spoke a turn that was not cut off; checks that whoever did spoke all of it.
 pub(crate) fn who(outcome: &Outcome, turn: &Spoken) -> Who {
-    if outcome.failure(turn.turn).is_some() {
+    if outcome.failed(turn.turn) {
         let line = outcome.heard(turn, |sound| sound == Sound::Other);
         assert!(line >= LINE_MIN, "only {line:?} of the fallback line in {turn:?}");
         return Who::Fallback;

@@ -31,7 +31,7 @@ const WORDS: [&str; 16] = [
 
 /// Sentences that are all different, of about four seconds each.
 fn sentence(number: usize) -> String {
-    let word = |place: usize| WORDS[(number / WORDS.len().pow(place as u32)) % WORDS.len()];
+    let word = |place: u32| WORDS[(number / WORDS.len().pow(place)) % WORDS.len()];
     format!("Behind the {} there is a {}, and by the {} somebody waits for us. ", word(0), word(1), word(2))
 }
 

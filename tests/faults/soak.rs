@@ -106,7 +106,8 @@ async fn call(seed: u64) -> Told {
             Cause::Wire(cause) => wire = cause,
             Cause::Switch(_) | Cause::Nothing => {
                 // One that cannot happen to this vendor is left out.
-                switches.extend(fault.switch(times).filter(|switch| (row.vendor)(&[switch.clone()]).is_some()));
+                switches
+                    .extend(fault.switch(times).filter(|switch| (row.vendor)(std::slice::from_ref(switch)).is_some()));
             }
         }
     }
@@ -149,7 +150,7 @@ async fn call(seed: u64) -> Told {
 
 /// What was heard is what was to be said, or its beginning.
 fn check_turn(outcome: &Outcome, turn: &Spoken, told: &mut Told) {
-    told.by_fallback += u64::from(outcome.failure(turn.turn).is_some());
+    told.by_fallback += u64::from(outcome.failed(turn.turn));
     let mut rest = turn.text.split_whitespace();
     for word in turn.heard.text.split_whitespace() {
         assert!(rest.any(|other| other == word), "{word} was heard again, or was never to be said: {turn:?}");

@@ -181,7 +181,8 @@ impl Row {
     /// The configuration of a call that speaks through it, and what it cannot speak through those `behind` it.
     pub(crate) fn toml(&self, behind: &[&str]) -> String {
         let chain: Vec<&str> = [self.name].iter().chain(behind).copied().collect();
-        format!("speech.chain = {chain:?}\n{}", self.section())
+        // The converter of the local voice is by far the dearest thing here, hence the short line.
+        format!("speech.chain = {chain:?}\nspeech.fallback_line = \"Sorry, one moment, please.\"\n{}", self.section())
     }
 
     /// Where it is.
