@@ -34,7 +34,6 @@ pub async fn run(script: Script, port: CallPort, mut reports: mpsc::Receiver<Age
             | AgentReport::Heard { .. }
             | AgentReport::TurnOver { .. }
             | AgentReport::Interrupted { .. }
-            | AgentReport::Skipped { .. }
             | AgentReport::FailedOver { .. }
             | AgentReport::SpeechFailed { .. }
             | AgentReport::Prompt { .. }

@@ -237,13 +237,6 @@ pub enum AgentReport {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         queued: bool,
     },
-    /// Words of a turn that the caller will not hear although the turn goes on, because a voice failed in the middle.
-    Skipped {
-        /// Which.
-        turn: TurnId,
-        /// The words.
-        text: String,
-    },
     /// A turn cannot be spoken to its end. What was received is still played, then the fallback line; `TurnOver` or
     /// `Interrupted` says in the end what was heard of the agent's own text.
     SpeechFailed {
@@ -338,7 +331,7 @@ pub enum AgentReport {
 /// What the caller heard of a turn, in the agent's own text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
-    /// A prefix of the turn's text, cut at a word. What a failing voice skipped is left out.
+    /// A prefix of the turn's text, cut at a word.
     pub text: String,
     /// How much of the turn's audio was played.
     pub played: Duration,

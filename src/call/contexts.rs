@@ -60,8 +60,6 @@ pub(super) struct Recorded {
 pub(super) struct Rest {
     /// Text that was not spoken and has to be.
     pub(super) text: Piece,
-    /// Text that is neither spoken nor worth going back for.
-    pub(super) skipped: Piece,
     /// Some of its text was spoken.
     pub(super) made_progress: bool,
     /// Its last frames.
@@ -346,12 +344,12 @@ impl Context {
     pub(super) fn break_off(&mut self) -> Rest {
         let resume = self.transcript.resume(self.received_us());
         self.is_guess = self.has_audio() && !self.transcript.is_timed();
-        let (skipped, text) = self.transcript.cut(resume);
+        let text = self.transcript.cut(resume);
         // What the converter holds belongs to the last word that counts as spoken.
         let (audio, converter) = self.finish();
         let sent = self.heard_before + self.sent;
         let keep = self.format.samples_in(Duration::from_micros(resume.keep_us)).max(sent) - sent;
-        Rest { text, skipped, made_progress: resume.at > 0, audio, keep, converter }
+        Rest { text, made_progress: resume.at > 0, audio, keep, converter }
     }
 
     /// Counts samples that were dropped from the queue.

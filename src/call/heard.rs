@@ -6,6 +6,10 @@ use super::text::{self, Piece};
 /// How many tokens ahead a timed word is looked for before it counts as not written.
 const LOOK_AHEAD_TOKENS: usize = 12;
 
+/// Without word times, so much of the audio since the last known place counts as speech of an ordinary pace: a voice may be
+/// a good deal slower.
+const SURE_PERCENT: u64 = 80;
+
 /// A word's time may run past the end of the audio by so much.
 const TIMING_SLACK_US: u64 = 100_000;
 
@@ -34,10 +38,8 @@ struct Aligned {
 /// Where speech has to go on after a context broke off. A word that is spoken in other words is spoken again as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resume {
-    /// Byte of the spoken text from which to speak again.
+    /// Byte of the spoken text from which to speak again; what is before it was spoken.
     pub(super) at: usize,
-    /// Byte of the spoken text up to which the audio counts as spoken. What lies between is skipped.
-    pub(super) spoken: usize,
     /// Microseconds of the received audio that are worth playing.
     pub(super) keep_us: u64,
 }
@@ -72,15 +74,14 @@ impl Transcript {
         &self.text
     }
 
-    /// Leaves only what was spoken when the context broke off, and gives what is skipped and what is to be spoken again.
-    pub(super) fn cut(&mut self, resume: Resume) -> (Piece, Piece) {
-        let mut skipped = self.text.split_off(resume.spoken);
-        let rest = skipped.split_off(resume.at - resume.spoken);
-        self.words.retain(|word| word.text_end <= resume.spoken);
-        self.cursor = self.cursor.min(resume.spoken);
-        self.anchors.retain(|(at, _)| *at <= resume.spoken);
-        self.given.retain(|end| *end <= resume.spoken);
-        (skipped, rest)
+    /// Leaves only what was spoken when the context broke off, and gives what is to be spoken again.
+    pub(super) fn cut(&mut self, resume: Resume) -> Piece {
+        let rest = self.text.split_off(resume.at);
+        self.words.retain(|word| word.text_end <= resume.at);
+        self.cursor = self.cursor.min(resume.at);
+        self.anchors.retain(|(at, _)| *at <= resume.at);
+        self.given.retain(|end| *end <= resume.at);
+        rest
     }
 
     /// Adds words as they were timed. A word that was not written is passed over, and so is one that was told before.
@@ -144,21 +145,22 @@ impl Transcript {
         written.get(..self.text.heard(self.with_closing_marks(end))).unwrap_or(written)
     }
 
-    /// Where to go on when only `received_us` of audio came.
+    /// Where to go on when only `received_us` of audio came. Without word times a word or two may be heard twice, so that
+    /// none is lost.
     pub(super) fn resume(&self, received_us: u64) -> Resume {
         if received_us == 0 {
-            return Resume { at: 0, spoken: 0, keep_us: 0 };
+            return Resume { at: 0, keep_us: 0 };
         }
         if !self.is_timed() {
             let text = self.text.spoken();
-            let spoken = self.text.whole_words(self.with_closing_marks(self.reckon(received_us, None)));
-            if spoken == 0 {
-                return Resume { at: 0, spoken: 0, keep_us: 0 };
+            let known_us = self.anchors.last().map_or(0, |(_, us)| *us);
+            let sure_us = known_us + (received_us - known_us) * SURE_PERCENT / 100;
+            let at = self.text.whole_words(self.with_closing_marks(self.reckon(sure_us, None)));
+            if at == 0 {
+                return Resume { at: 0, keep_us: 0 };
             }
-            let rest = text.get(spoken..).unwrap_or_default();
-            let spoken = text.len() - rest.trim_start().len();
-            let at = self.text.whole_words(text::next_sentence(text, spoken)).max(spoken);
-            return Resume { at, spoken, keep_us: received_us };
+            let rest = text.get(at..).unwrap_or_default();
+            return Resume { at: text.len() - rest.trim_start().len(), keep_us: received_us };
         }
         let (end, keep_us) = match self.words.iter().find(|word| word.end_us > received_us) {
             Some(word) => (word.text_start, word.start_us),
@@ -167,7 +169,7 @@ impl Transcript {
         let at = self.text.whole_words(end);
         let again = self.words.iter().find(|word| word.text_start >= at).filter(|_| at < end);
         let keep_us = again.map_or(keep_us, |word| word.start_us).min(received_us);
-        Resume { at, spoken: at, keep_us }
+        Resume { at, keep_us }
     }
 
     fn reckon(&self, played_us: u64, total_us: Option<u64>) -> usize {
@@ -355,12 +357,34 @@ mod tests {
     #[test]
     fn speech_goes_on_at_the_first_word_without_whole_audio() {
         let transcript = timed("one two three. four", &[("one", 0, 300), ("two", 310, 600), ("three.", 620, 990)]);
-        assert_eq!(transcript.resume(0), Resume { at: 0, spoken: 0, keep_us: 0 });
-        assert_eq!(transcript.resume(700_000), Resume { at: 8, spoken: 8, keep_us: 620_000 });
-        assert_eq!(transcript.resume(1_000_000), Resume { at: 14, spoken: 14, keep_us: 1_000_000 });
+        assert_eq!(transcript.resume(0), Resume { at: 0, keep_us: 0 });
+        assert_eq!(transcript.resume(700_000), Resume { at: 8, keep_us: 620_000 });
+        assert_eq!(transcript.resume(1_000_000), Resume { at: 14, keep_us: 1_000_000 });
         let mut untimed = Transcript::default();
         untimed.push_text(&Piece::plain("One two. Three four. Five."));
-        assert_eq!(untimed.resume(2 * text::MICROS_PER_CHAR), Resume { at: 0, spoken: 0, keep_us: 0 });
-        assert_eq!(untimed.resume(4 * text::MICROS_PER_CHAR), Resume { at: 9, spoken: 4, keep_us: 260_000 });
+        assert_eq!(untimed.resume(3 * text::MICROS_PER_CHAR), Resume { at: 0, keep_us: 0 });
+        assert_eq!(untimed.resume(5 * text::MICROS_PER_CHAR), Resume { at: 4, keep_us: 325_000 });
+    }
+
+    #[test]
+    fn between_known_places_every_character_takes_as_long() {
+        let mut transcript = Transcript::default();
+        for text in ["One two. ", "Three four. ", "Five six."] {
+            transcript.push_text(&Piece::plain(text));
+            transcript.end_given_text();
+        }
+        transcript.anchor(1, 900_000);
+        assert!(!transcript.is_all_anchored());
+        transcript.anchor(2, 1_200_000);
+        // What is known does not move back, and nobody gave a fourth text.
+        transcript.anchor(1, 2_000_000);
+        transcript.anchor(4, 2_000_000);
+        assert_eq!(transcript.heard(899_999, None), "One two.");
+        assert_eq!(transcript.heard(300_000, None), "One");
+        assert_eq!(transcript.heard(1_050_000, None), "One two. Three");
+        assert_eq!(transcript.heard(1_200_000, None), "One two. Three four.");
+        assert_eq!(transcript.resume(1_250_000), Resume { at: 21, keep_us: 1_250_000 });
+        transcript.anchor(3, 1_800_000);
+        assert!(transcript.is_all_anchored());
     }
 }

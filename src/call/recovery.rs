@@ -7,7 +7,7 @@ use super::action::{AgentReport, TtsCommand};
 use super::contexts::{Context, State};
 use super::event::{Delivery, Fault, FaultKind, VoiceIndex};
 use super::links::{self, Need};
-use super::text::{self, Piece};
+use super::text::Piece;
 use crate::ids::{CallTime, ContextId, TurnId};
 
 /// What is left of a context that broke off, and of those behind it.
@@ -154,9 +154,6 @@ impl Call {
         }
         let delivery = context.delivery.clone();
         self.converters.extend(rest.converter);
-        if text::is_speakable(rest.skipped.spoken()) {
-            self.report(AgentReport::Skipped { turn: id.turn, text: rest.skipped.written().to_owned() });
-        }
         let mut behind = Vec::new();
         for mut context in later {
             self.drop_context(now, &context);

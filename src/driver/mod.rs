@@ -6,6 +6,7 @@
 mod app;
 mod carrier;
 mod clock;
+mod connect;
 mod dial;
 mod hearing;
 pub mod inbox;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use app::AppLink;
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
+pub use connect::{ByteStream, Connect, Tcp};
 pub use dial::Dialler;
 pub use hearing::HearingLink;
 pub use inbox::{CallPort, Inbox, inbox, inbox_above};

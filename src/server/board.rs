@@ -105,7 +105,6 @@ pub(super) enum What {
     WordsHeard { turn: TurnId, heard: String, heard_ms: u64, estimated: bool },
     TurnOver { turn: TurnId, outcome: Outcome, heard: String, heard_ms: u64, estimated: bool },
     Interrupted { turn: TurnId, cause: &'static str, heard: String, heard_ms: u64, estimated: bool },
-    Skipped { turn: TurnId, text: String },
     FailedOver { turn: TurnId, from: Cow<'static, str>, to: Cow<'static, str>, reason: String },
     SpeechFailed { turn: TurnId, reason: String },
     Digit { digit: char },
@@ -134,7 +133,6 @@ impl What {
             What::WordsHeard { .. } => "words_heard",
             What::TurnOver { .. } => "turn_over",
             What::Interrupted { .. } => "interrupted",
-            What::Skipped { .. } => "skipped",
             What::FailedOver { .. } => "failed_over",
             What::SpeechFailed { .. } => "speech_failed",
             What::Digit { .. } => "digit",
@@ -198,7 +196,6 @@ impl Board {
                 };
                 What::Interrupted { turn: *turn, cause, heard: text, heard_ms, estimated: heard.estimated }
             }
-            AgentReport::Skipped { turn, text } => What::Skipped { turn: *turn, text: text.clone() },
             AgentReport::FailedOver { turn, from, to, fault } => {
                 let (from, to) = (from.clone(), to.clone());
                 if let Some(view) = self.turn_mut(*turn) {

@@ -41,7 +41,7 @@ pub(crate) struct Told {
     pub(crate) turn: TurnId,
     pub(crate) kind: Kind,
     pub(crate) heard: Heard,
-    /// What the agent has said of the turn, without what was skipped.
+    /// What the agent has said of the turn.
     pub(crate) said: String,
     /// The turn could not be spoken.
     pub(crate) failed: bool,
@@ -180,11 +180,6 @@ impl<'t> Evidence<'t> {
             AgentReport::Heard { turn, heard } => (*turn, heard, Kind::More),
             AgentReport::TurnOver { turn, heard } => (*turn, heard, Kind::Whole),
             AgentReport::Interrupted { turn, heard, .. } => (*turn, heard, Kind::Cut),
-            AgentReport::Skipped { turn, text } => {
-                let script = scripts.entry(*turn).or_default();
-                script.text = script.text.replacen(text.as_str(), "", 1);
-                return;
-            }
             AgentReport::SpeechFailed { turn, .. } => {
                 scripts.entry(*turn).or_default().failed = true;
                 return;

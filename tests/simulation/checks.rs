@@ -17,8 +17,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 const AHEAD_SLACK_US: u64 = 70_000;
 /// And what is caught up after our process slept, while the carrier ran dry.
 const CATCH_UP_US: u64 = 100_000;
-/// Texts that a turn may have had, when what was skipped stands in it more than once.
-const TEXTS_MAX: usize = 64;
 
 /// What the network between the gateway and the carrier can do at worst, and what the carrier does with marks.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +41,8 @@ pub(crate) struct Tolerance {
 #[derive(Debug)]
 struct Truth {
     turn: TurnId,
-    /// The agent's text; without what a failing voice skipped, which may have been said more than once.
-    texts: Vec<String>,
+    /// The agent's text.
+    text: String,
     closed: Option<CallTime>,
     front_since: Option<CallTime>,
     started: bool,
@@ -128,7 +126,7 @@ impl Checks {
         if !self.turns.iter().any(|truth| truth.turn == turn) {
             self.turns.push(Truth {
                 turn,
-                texts: vec![String::new()],
+                text: String::new(),
                 closed: None,
                 front_since: None,
                 started: false,
@@ -139,7 +137,7 @@ impl Checks {
         }
         let truth = self.truth(turn);
         if !truth.over && truth.closed.is_none() {
-            truth.texts.iter_mut().for_each(|whole| whole.push_str(text));
+            truth.text.push_str(text);
             truth.closed = last.then_some(now);
         }
     }
@@ -201,8 +199,8 @@ impl Checks {
                 assert!(!std::mem::replace(&mut truth.over, true), "turn {turn} ended twice");
                 if !truth.failed {
                     let bare = |text: &str| text.trim_end_matches(|c: char| !c.is_alphanumeric()).to_owned();
-                    let is_whole = truth.texts.iter().any(|text| bare(text) == bare(&heard.text));
-                    assert!(is_whole, "turn {turn} was heard to its end: {:?} of {:?}", heard.text, truth.texts);
+                    let is_whole = bare(&truth.text) == bare(&heard.text);
+                    assert!(is_whole, "turn {turn} was heard to its end: {:?} of {:?}", heard.text, truth.text);
                 }
                 self.turns_heard += 1;
             }
@@ -210,15 +208,6 @@ impl Checks {
                 self.claim(now, *turn, heard, false, &spoken);
                 assert!(!std::mem::replace(&mut self.truth(*turn).over, true), "turn {turn} ended twice");
                 self.turns_cut += 1;
-            }
-            AgentReport::Skipped { turn, text } => {
-                let truth = self.truth(*turn);
-                let without = |whole: &String| -> Vec<String> {
-                    let places = whole.match_indices(text.as_str());
-                    places.map(|(at, _)| format!("{}{}", &whole[..at], &whole[at + text.len()..])).collect()
-                };
-                truth.texts = truth.texts.iter().flat_map(without).take(TEXTS_MAX).collect();
-                assert!(!truth.texts.is_empty(), "{text:?} was skipped, and never said");
             }
             AgentReport::SpeechFailed { turn, .. } => {
                 assert!(!std::mem::replace(&mut self.truth(*turn).failed, true), "turn {turn} failed twice");
@@ -254,8 +243,7 @@ impl Checks {
     fn claim(&mut self, now: CallTime, turn: TurnId, heard: &Heard, whole: bool, spoken: &impl Fn(TurnId) -> Spoken) {
         let tolerance = self.tolerance;
         let truth = self.truth(turn);
-        truth.texts.retain(|text| text.starts_with(&heard.text));
-        assert!(!truth.texts.is_empty(), "{:?} was heard, and never said", heard.text);
+        assert!(truth.text.starts_with(&heard.text), "{:?} was heard, and never said", heard.text);
         let letters = letters_of(&heard.text);
         let at_least = spoken(turn);
         let is_plain = tolerance.exact && !tolerance.unruly && tolerance.outage_ms == 0 && !at_least.faulty;

@@ -95,17 +95,6 @@ pub(super) fn portion(text: &str) -> Option<usize> {
     Some(cut)
 }
 
-/// Start of the first sentence that begins at byte `at` or later; the end of the text if there is none.
-pub(super) fn next_sentence(text: &str, at: usize) -> usize {
-    let mut start = 0;
-    while start < at
-        && let Some(length) = text.get(start..).and_then(|rest| sentence(rest, false, Rest::Complete))
-    {
-        start += length;
-    }
-    start.min(text.len())
-}
-
 /// A mark ends a sentence only when what follows says so: white space that is itself followed by something, else a
 /// number, an address or an abbreviation may go on in the next token.
 fn ends_sentence(text: &str, at: usize) -> bool {
@@ -225,13 +214,5 @@ mod tests {
         assert_eq!(portion("short"), Some(5));
         assert_eq!(portion(&"é".repeat(500)), Some(400));
         assert_eq!(portion(&text), Some(400));
-    }
-
-    #[test]
-    fn speech_goes_on_at_the_next_sentence() {
-        let text = "One two. Three four. Five.";
-        assert_eq!(next_sentence(text, 3), 9);
-        assert_eq!((next_sentence(text, 0), next_sentence(text, 9), next_sentence(text, 10)), (0, 9, 21));
-        assert_eq!(next_sentence(text, 22), text.len());
     }
 }

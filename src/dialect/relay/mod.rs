@@ -201,7 +201,6 @@ impl AgentDialect for Relay {
             AgentReport::AgentLost { .. } => self.is_closed = true,
             AgentReport::Started
             | AgentReport::TurnStarted { .. }
-            | AgentReport::Skipped { .. }
             | AgentReport::FailedOver { .. }
             | AgentReport::SpeechFailed { .. }
             | AgentReport::Probable { .. }

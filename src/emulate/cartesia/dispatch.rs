@@ -9,7 +9,7 @@ use super::{End, reply};
 use crate::emulate::tts::Place;
 use crate::emulate::tts::buffer;
 use crate::emulate::tts::connection::Outgoing;
-use crate::emulate::tts::context::{self, Lifetime, Part, Stop};
+use crate::emulate::tts::order::{self, Lifetime, Part, Stop};
 use crate::emulate::tts::roster::{Line, Queueing, Roster};
 use crate::emulate::tts::vendors::Told;
 
@@ -45,7 +45,7 @@ impl Dispatcher {
                 End::Done => "the context is done; ids cannot be used again",
                 End::Cancelled | End::Failed | End::Lost => "the context has ended",
             };
-            self.ended.add(&over.id, reason);
+            self.ended.add(&over.key, reason);
         }
         Vec::new()
     }
@@ -123,7 +123,7 @@ impl Dispatcher {
         };
         let kind = (template.order, Lifetime::AfterAudio(settings.expiry), Queueing::Beside);
         let messages = Messages { id: id.to_owned(), errors: self.errors.clone() };
-        self.roster.begin(id, place, kind, template, messages);
+        self.roster.begin(id, id, place, kind, template, messages);
         Ok(())
     }
 
@@ -135,12 +135,12 @@ impl Dispatcher {
     }
 }
 
-fn engine_input(input: Input) -> context::Input {
+fn engine_input(input: Input) -> order::Input {
     let mut parts = vec![Part::Text(input.transcript.clone())];
     if input.flush {
         parts.push(Part::Flush);
     }
-    context::Input { shown: Some(input.transcript), parts, more: input.more }
+    order::Input { shown: Some(input.transcript), parts, more: input.more }
 }
 
 /// Ids that cannot be used again, the oldest forgotten first.

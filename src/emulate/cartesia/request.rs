@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::emulate::tts::context::{Buffering, Order};
+use crate::emulate::tts::order::{Buffering, Order};
 use crate::emulate::tts::speaker::SampleEncoding;
 
 /// Sampling rates that may be asked for, in Hz.

@@ -49,7 +49,7 @@ impl Wording for Messages {
     fn say(&mut self, event: Event<'_>) -> Vec<Frame> {
         let id = self.id.as_str();
         let text = match event {
-            Event::Started | Event::Expired => return Vec::new(),
+            Event::Started { .. } | Event::Expired => return Vec::new(),
             Event::Words { words, flush_id, .. } => reply::timestamps(id, words, flush_id),
             Event::Audio(piece) => reply::chunk(id, piece.bytes, piece.flush_id, piece.step_ms),
             Event::Stray(piece) => reply::chunk(&format!("{id}-nobody"), piece.bytes, piece.flush_id, piece.step_ms),

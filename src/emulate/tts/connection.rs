@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::fault::FaultKind;
 use super::handshake::Refused;
 use super::roster::Line;
-use super::vendors::{self, Opening, Told};
+use super::vendors::{self, Desk, Opening, Told};
 use super::wording::Frame;
 use super::{Shared, SocketPlace};
 
@@ -35,6 +35,9 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest wait for a client to answer a close frame.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a server that no longer reads goes on: it would never learn that the client is gone.
+const UNREAD_LIMIT: Duration = Duration::from_secs(12);
 
 /// Batches of messages waiting to be written; when full, contexts wait: a client that does not read gets no audio.
 const OUTBOX: usize = 32;
@@ -52,6 +55,25 @@ pub(in crate::emulate) enum Outgoing {
         context: u32,
         samples: u64,
     },
+}
+
+/// Frames that nothing is counted for.
+pub(in crate::emulate) fn outgoing(frames: Vec<Frame>) -> Vec<Outgoing> {
+    frames.into_iter().map(Outgoing::Frame).collect()
+}
+
+/// Frames of which the first has `samples` of audio in it.
+pub(super) fn sounding(frames: Vec<Frame>, context: u32, samples: u64) -> impl Iterator<Item = Outgoing> {
+    let mut frames = frames.into_iter();
+    let audio = frames.next().map(|frame| Outgoing::Chunk { frame, context, samples });
+    audio.into_iter().chain(frames.map(Outgoing::Frame))
+}
+
+/// Frames of which the first is an error.
+pub(in crate::emulate) fn failed(frames: Vec<Frame>) -> Vec<Outgoing> {
+    let mut frames = frames.into_iter();
+    let error = frames.next().map(Outgoing::Error);
+    error.into_iter().chain(frames.map(Outgoing::Frame)).collect()
 }
 
 /// A byte stream that carries a connection.
@@ -256,6 +278,20 @@ impl Hand<'_> {
         fails.then(|| Ending::Close(CloseCode::Error.into(), "internal error"))
     }
 
+    /// A fault: what has come is dealt with; what comes now is not read, and then the connection is cut off.
+    async fn stop_reading(&self, desk: &mut Desk, outbox: &mpsc::Sender<Vec<Outgoing>>) -> Ending {
+        let speaking = async {
+            loop {
+                let said = desk.reap().await;
+                if !said.is_empty() && outbox.send(said).await.is_err() {
+                    return;
+                }
+            }
+        };
+        timeout(UNREAD_LIMIT, speaking).await.ok();
+        Ending::Abort
+    }
+
     /// Reads what the client says and hands it to the contexts.
     async fn read<S: Link>(
         &self,
@@ -272,13 +308,7 @@ impl Hand<'_> {
                 return Ending::Gone;
             }
             if self.shared.faults.take_at(FaultKind::SlowReader, messages) {
-                // What has come is dealt with; for what comes now the client waits for ever.
-                loop {
-                    let said = desk.reap().await;
-                    if !said.is_empty() && outbox.send(said).await.is_err() {
-                        return Ending::Gone;
-                    }
-                }
+                return self.stop_reading(&mut desk, &outbox).await;
             }
             let message = tokio::select! {
                 biased;

@@ -10,97 +10,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::buffer::{self, TextBuffer};
-use super::connection::Outgoing;
+use super::connection::{Outgoing, failed, outgoing, sounding};
 use super::fault::FaultKind;
 use super::journal::End;
+use super::order::{Buffering, Input, Lifetime, Order, Part, Stop};
 use super::playing::{Manner, Playing, Timing, span};
-use super::speaker::{self, SampleEncoding, Speaker, Speech};
+use super::speaker::{self, Speaker, Speech};
 use super::wording::{self, Event, Failure, Frame, Piece, Wording};
 use super::{Place, Shared, Voice};
 
 /// Unspoken text that a context may hold, in characters.
 const UNSPOKEN_CHARS_MAX: usize = 50_000;
-
-/// What a client ordered for a context.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::emulate) struct Order {
-    pub(in crate::emulate) encoding: SampleEncoding,
-    /// Samples a second.
-    pub(in crate::emulate) rate: u32,
-    pub(in crate::emulate) buffering: Buffering,
-    /// Word times are wanted.
-    pub(in crate::emulate) timestamps: bool,
-    pub(in crate::emulate) speed: Option<f32>,
-    pub(in crate::emulate) volume: Option<f32>,
-}
-
-/// Which text is spoken before a flush or the end asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::emulate) enum Buffering {
-    /// All of it.
-    AtOnce,
-    /// Whole sentences, and after this delay everything.
-    Sentences(Option<Duration>),
-    /// Whole sentences, and of a long one all but the last few words.
-    Lagging,
-    /// Whole words, when so many characters are there.
-    Filled(usize),
-}
-
-/// When a context ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::emulate) enum Lifetime {
-    /// So long after its last audio, if no text waits.
-    AfterAudio(Duration),
-    /// So long after the client's last message for it, if no text waits.
-    AfterInput(Duration),
-    /// So long after its beginning, whatever it is at.
-    Whole(Duration),
-    Endless,
-}
-
-impl Lifetime {
-    /// The same rule with another length.
-    pub(super) fn lasting(self, length: Duration) -> Self {
-        match self {
-            Lifetime::AfterAudio(_) => Lifetime::AfterAudio(length),
-            Lifetime::AfterInput(_) => Lifetime::AfterInput(length),
-            Lifetime::Whole(_) => Lifetime::Whole(length),
-            Lifetime::Endless => Lifetime::Endless,
-        }
-    }
-}
-
-/// Part of what came for a context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::emulate) enum Part {
-    Text(String),
-    /// All text so far is to be spoken now.
-    Flush,
-    /// A pause of so many milliseconds.
-    Break(u32),
-    /// Text that nobody asked to be spoken yet is forgotten.
-    Discard,
-}
-
-/// One message for a context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::emulate) struct Input {
-    /// The transcript as it came, for the journal; `None` if the message had none.
-    pub(in crate::emulate) shown: Option<String>,
-    pub(in crate::emulate) parts: Vec<Part>,
-    /// More inputs may follow.
-    pub(in crate::emulate) more: bool,
-}
-
-/// Why a context is ended from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::emulate) enum Stop {
-    /// The client cancelled it.
-    Cancel,
-    /// The client broke a rule; the error is already on its way.
-    Fail,
-}
 
 /// What a context needs from its connection.
 pub(super) struct Seat {
@@ -393,6 +313,8 @@ impl<W: Wording> Context<W> {
                 batch.extend(outgoing(self.wording.say(Event::Audio(piece))));
             }
         }
+        // Nothing can follow a close frame.
+        batch.sort_by_key(|outgoing| matches!(outgoing, Outgoing::Frame(Frame::Close(..))));
         permit.send(batch);
         Some(End::Done)
     }
@@ -501,7 +423,7 @@ impl<W: Wording> Context<W> {
         let (wording, mut frames) = (&mut self.wording, Vec::new());
         if turn == 0 {
             frames.extend(self.manner.huge.map(wording::huge));
-            frames.extend(wording.say(Event::Started));
+            frames.extend(wording.say(Event::Started { timed: self.manner.timing != Timing::Never }));
         }
         if self.manner.garbage {
             frames.extend(wording.say(Event::Garbage(turn)));
@@ -531,11 +453,7 @@ impl<W: Wording> Context<W> {
             }
             // The samples of all parts are counted with the first one.
             let samples = std::mem::take(&mut uncounted);
-            batch.extend(wording.say(Event::Audio(piece)).into_iter().map(|frame| Outgoing::Chunk {
-                frame,
-                context: self.seat.number,
-                samples,
-            }));
+            batch.extend(sounding(wording.say(Event::Audio(piece)), self.seat.number, samples));
         }
         batch.extend(outgoing(after));
 
@@ -591,18 +509,6 @@ impl Work {
             Work::Silence { .. } | Work::Flush | Work::Done => 0,
         }
     }
-}
-
-/// Frames that nothing is counted for.
-pub(in crate::emulate) fn outgoing(frames: Vec<Frame>) -> Vec<Outgoing> {
-    frames.into_iter().map(Outgoing::Frame).collect()
-}
-
-/// Frames of which the first is an error.
-pub(in crate::emulate) fn failed(frames: Vec<Frame>) -> Vec<Outgoing> {
-    let mut frames = frames.into_iter();
-    let error = frames.next().map(Outgoing::Error);
-    error.into_iter().chain(frames.map(Outgoing::Frame)).collect()
 }
 
 /// Sleeps until `at`, for ever if there is no such moment.

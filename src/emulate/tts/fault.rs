@@ -108,7 +108,7 @@ fault_kinds! {
     /// A very long message of an unknown type.
     Huge = "huge", Some(1_024), "send a message of AMOUNT KiB (1024) before the first audio of a context";
     /// The server no longer reads.
-    SlowReader = "slow-reader", Some(3), "stop reading the socket after AMOUNT messages (3), and go on speaking";
+    SlowReader = "slow-reader", Some(3), "stop reading the socket after AMOUNT messages (3), go on speaking, and cut it off 12 seconds later";
 }
 
 impl Kind for FaultKind {
@@ -141,7 +141,6 @@ impl FaultKind {
             | FaultKind::Close1011
             | FaultKind::Drop
             | FaultKind::Abort
-            | FaultKind::Limited
             | FaultKind::Error400
             | FaultKind::Error500
             | FaultKind::ErrorNoContext
@@ -159,8 +158,11 @@ impl FaultKind {
             FaultKind::LateChunks => matches!(vendor, Vendor::Cartesia | Vendor::Deepgram | Vendor::Rime),
             FaultKind::LateChunksDone | FaultKind::CancelDone => matches!(vendor, Vendor::Cartesia | Vendor::Rime),
             FaultKind::Expiry => matches!(vendor, Vendor::Cartesia | Vendor::Gradium | Vendor::ElevenLabs),
-            FaultKind::TimestampsBefore | FaultKind::TimestampsAfter | FaultKind::TimestampsNever => {
-                !matches!(vendor, Vendor::Deepgram)
+            // Deepgram counts sockets, and refuses handshakes.
+            FaultKind::Limited | FaultKind::TimestampsNever => !matches!(vendor, Vendor::Deepgram),
+            // ElevenLabs' word times are part of the audio's messages.
+            FaultKind::TimestampsBefore | FaultKind::TimestampsAfter => {
+                !matches!(vendor, Vendor::Deepgram | Vendor::ElevenLabs)
             }
             FaultKind::FlushDoneEach => matches!(vendor, Vendor::Cartesia | Vendor::Gradium),
         }

@@ -17,10 +17,11 @@
 
 pub(in crate::emulate) mod buffer;
 pub(in crate::emulate) mod connection;
-pub(in crate::emulate) mod context;
+mod context;
 mod fault;
 pub(in crate::emulate) mod handshake;
 mod journal;
+pub(in crate::emulate) mod order;
 mod playing;
 pub(in crate::emulate) mod roster;
 mod server;
@@ -310,7 +311,7 @@ fn one_more(count: &AtomicU32, limit: Option<u32>) -> Option<u32> {
 /// A vendor without a listener: serves byte streams that are connected already. Clones are the same vendor.
 ///
 /// With [`Voice::Tone`] there are no threads and no clock but tokio's: everything works in virtual time. The client of
-/// the stream makes a WebSocket handshake with [`Vendor::path`] and credentials, as with a [`Server`].
+/// the stream makes a WebSocket handshake with path and credentials, as with a [`Server`].
 #[derive(Clone, Debug)]
 pub struct Emulator {
     shared: Arc<Shared>,
@@ -359,3 +360,6 @@ impl Emulator {
         connection::serve(stream, |_| {}, Arc::clone(&self.shared), cancel).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::context::{Lifetime, Order};
 use super::fault::FaultKind;
+use super::order::{Lifetime, Order};
 use super::speaker::Speech;
 use crate::voice::Word;
 

@@ -7,8 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::connection::Outgoing;
-use super::context::{Context, Input, Lifetime, Order, Seat, Stop};
+use super::context::{Context, Seat};
 use super::journal::End;
+use super::order::{Input, Lifetime, Order, Stop};
 use super::tone;
 use super::wording::Wording;
 use super::{Place, Shared, Voice};
@@ -41,9 +42,7 @@ pub(in crate::emulate) struct Entry<T> {
 /// A context that is over.
 #[derive(Debug)]
 pub(in crate::emulate) struct Over<T> {
-    pub(in crate::emulate) id: String,
-    /// Its number in the journal.
-    pub(in crate::emulate) number: u32,
+    pub(in crate::emulate) key: String,
     pub(in crate::emulate) end: End,
     /// What the vendor kept about it; `None` if it was stopped, or its id is used again.
     pub(in crate::emulate) kept: Option<T>,
@@ -61,7 +60,7 @@ pub(in crate::emulate) enum Queueing {
 /// The place that a context has among the active ones of its server.
 pub(in crate::emulate) type Granted = Arc<Place>;
 
-/// The contexts of one connection.
+/// The contexts of one connection, by keys that the vendor's side gives them: the client's ids, mostly.
 #[derive(Debug)]
 pub(in crate::emulate) struct Roster<T> {
     line: Line,
@@ -76,14 +75,14 @@ impl<T> Roster<T> {
         Self { line, live: BTreeMap::new(), tasks: JoinSet::new(), last: None }
     }
 
-    /// The context of this id that was neither stopped nor seen to be over.
-    pub(in crate::emulate) fn get(&mut self, id: &str) -> Option<&mut Entry<T>> {
-        self.live.get_mut(id)
+    /// The context of this key that was neither stopped nor seen to be over.
+    pub(in crate::emulate) fn get(&mut self, key: &str) -> Option<&mut Entry<T>> {
+        self.live.get_mut(key)
     }
 
     /// The same, if its last message is not on its way yet either.
-    pub(in crate::emulate) fn active(&mut self, id: &str) -> Option<&mut Entry<T>> {
-        self.live.get_mut(id).filter(|entry| entry.place.is_held())
+    pub(in crate::emulate) fn active(&mut self, key: &str) -> Option<&mut Entry<T>> {
+        self.live.get_mut(key).filter(|entry| entry.place.is_held())
     }
 
     /// How many have not sent their last message.
@@ -101,14 +100,16 @@ impl<T> Roster<T> {
         self.live.len()
     }
 
-    /// Ids of the contexts neither stopped nor seen to be over.
-    pub(in crate::emulate) fn ids(&self) -> Vec<String> {
+    /// Keys of the contexts neither stopped nor seen to be over.
+    pub(in crate::emulate) fn keys(&self) -> Vec<String> {
         self.live.keys().cloned().collect()
     }
 
-    /// Begins a context on its place. An older one of the same id, which must be over, is forgotten.
+    /// Begins a context on its place, kept under `key`; `id` is what the journal calls it. An older one of the same key,
+    /// which must have sent its last message, is forgotten.
     pub(in crate::emulate) fn begin<W: Wording>(
         &mut self,
+        key: &str,
         id: &str,
         place: Granted,
         (order, lifetime, queueing): (Order, Lifetime, Queueing),
@@ -132,23 +133,33 @@ impl<T> Roster<T> {
         let (inputs, waiting) = mpsc::channel(INPUTS);
         let (stop, stopped) = oneshot::channel();
         let context = Context::new(seat, order, lifetime, wording);
-        let name = id.to_owned();
+        let name = key.to_owned();
         self.tasks.spawn(async move { (name, number, context.run(waiting, stopped).await) });
         let entry = Entry { number, kept, finished: false, inputs, stop, place };
-        self.live.remove(id);
-        self.live.entry(id.to_owned()).or_insert(entry)
+        self.live.remove(key);
+        self.live.entry(key.to_owned()).or_insert(entry)
     }
 
     /// Hands an input to a context; `false` if there is none or it has just ended. Waits while too many inputs wait.
-    pub(in crate::emulate) async fn input(&mut self, id: &str, input: Input) -> bool {
-        let Some(entry) = self.live.get_mut(id) else { return false };
+    pub(in crate::emulate) async fn input(&mut self, key: &str, input: Input) -> bool {
+        let Some(entry) = self.live.get_mut(key) else { return false };
         entry.finished |= !input.more;
         entry.inputs.send(input).await.is_ok()
     }
 
+    /// Cancels all contexts and waits until none says anything any more. Others may not be begun meanwhile.
+    pub(in crate::emulate) async fn cancel_all(&mut self) {
+        for key in self.keys() {
+            self.stop(&key, Stop::Cancel);
+        }
+        while !self.is_quiet() {
+            self.reap().await;
+        }
+    }
+
     /// Ends a context from outside, if it lives; its place is free at once.
-    pub(in crate::emulate) fn stop(&mut self, id: &str, stop: Stop) -> Option<T> {
-        let entry = self.live.remove(id)?;
+    pub(in crate::emulate) fn stop(&mut self, key: &str, stop: Stop) -> Option<T> {
+        let entry = self.live.remove(key)?;
         entry.place.release();
         // A context that has just ended by itself needs no telling.
         entry.stop.send(stop).ok();
@@ -159,10 +170,10 @@ impl<T> Roster<T> {
     pub(in crate::emulate) async fn reap(&mut self) -> Over<T> {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok((id, number, end))) => {
-                    let is_same = self.live.get(&id).is_some_and(|entry| entry.number == number);
-                    let entry = if is_same { self.live.remove(&id) } else { None };
-                    return Over { id, number, end, kept: entry.map(|entry| entry.kept) };
+                Some(Ok((key, number, end))) => {
+                    let is_same = self.live.get(&key).is_some_and(|entry| entry.number == number);
+                    let entry = if is_same { self.live.remove(&key) } else { None };
+                    return Over { key, end, kept: entry.map(|entry| entry.kept) };
                 }
                 // A context that panicked is gone with its id still known as alive: its next input finds nobody.
                 Some(Err(_)) => {}

@@ -67,7 +67,7 @@ impl Server {
     /// Where clients connect; with TLS by the first name of the certificate. Where a vendor has several paths, or one with
     /// the voice in it, this is their base, without a path.
     pub fn url(&self) -> String {
-        let path = self.shared.settings.vendor.fixed_path().unwrap_or_default();
+        let path = self.shared.settings.vendor.path().unwrap_or_default();
         match &self.shared.settings.tls {
             Some(tls) => {
                 let name = tls.names.first().map_or("localhost", String::as_str);

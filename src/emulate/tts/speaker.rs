@@ -3,7 +3,7 @@
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler};
 
-use super::context::Order;
+use super::order::Order;
 use super::tone;
 use crate::audio::{g711, pcm};
 use crate::voice::{self, Pool, Word};

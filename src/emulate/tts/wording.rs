@@ -50,8 +50,10 @@ pub(in crate::emulate) struct Piece<'a> {
 /// What happens to a context.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::emulate) enum Event<'a> {
-    /// Its first audio is about to come.
-    Started,
+    /// Its first audio is about to come, and word times with it if they are wanted and no fault withholds them.
+    Started {
+        timed: bool,
+    },
     /// The times of some words, in milliseconds from the first sample of the context.
     Words {
         words: &'a [Word],

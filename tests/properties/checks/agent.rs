@@ -80,7 +80,7 @@ pub(crate) fn reports_follow_the_life_of_a_turn(evidence: &Evidence<'_>) -> Verd
                 AgentReport::SpeechFailed { turn, .. } => {
                     ensure(live.contains_key(turn) && failed.insert(*turn), fault)?;
                 }
-                AgentReport::FirstAudio { turn, .. } | AgentReport::Skipped { turn, .. } => {
+                AgentReport::FirstAudio { turn, .. } => {
                     ensure(live.contains_key(turn), fault)?;
                 }
                 _ => {}

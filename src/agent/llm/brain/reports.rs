@@ -48,7 +48,6 @@ impl Brain {
             AgentReport::TurnStarted { .. }
             | AgentReport::FirstAudio { .. }
             | AgentReport::Heard { .. }
-            | AgentReport::Skipped { .. }
             | AgentReport::FailedOver { .. }
             | AgentReport::HearingFailed { .. }
             | AgentReport::Connected

@@ -1,0 +1,80 @@
+//! The table of the documentation, made of what the calls of this test did.
+
+use crate::cell::{self, Verdict};
+use crate::checks::Who;
+use crate::docs::{self, seconds};
+use crate::faults::{FAULTS, Fault};
+use crate::network::{Made, Times};
+use crate::runs::{Time, side_by_side};
+use crate::vendors::{ROWS, Row};
+
+/// One cell to fill.
+#[derive(Clone, Copy)]
+struct Job {
+    fault: &'static Fault,
+    row: &'static Row,
+    times: Times,
+}
+
+#[test]
+fn every_vendor_under_every_fault() {
+    let mut jobs = Vec::new();
+    for fault in FAULTS {
+        for row in ROWS {
+            jobs.extend([Times::Once, Times::Always].map(|times| Job { fault, row, times }));
+        }
+    }
+    let verdicts =
+        side_by_side(Time::Paused, &jobs, |Job { fault, row, times }| cell::run(Made::Pipes, row, fault, times));
+    let mut cells = Vec::new();
+    let mut failed = Vec::new();
+    for (Job { fault, row, times }, verdict) in jobs.iter().zip(&verdicts) {
+        let name = format!("{} ({times:?}), {}", fault.about, row.name);
+        match verdict {
+            Err(why) => failed.push(format!("{name}: {why}")),
+            Ok(verdict) => {
+                println!("{name:65} {verdict:?}");
+                cells.push(*verdict);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), jobs.len(), failed.join("\n"));
+    every_fault_happens(&jobs, &cells);
+    docs::compare("faults", &markdown(&cells));
+}
+
+/// A fault that leaves no trace at any vendor did not happen, and its line of the table says nothing.
+fn every_fault_happens(jobs: &[Job], cells: &[Option<Verdict>]) {
+    let verdict_of = |about: &str, row: &Row| {
+        let is_it =
+            |(job, _): &(&Job, _)| job.fault.about == about && job.row.name == row.name && job.times == Times::Always;
+        jobs.iter().zip(cells).find(is_it).and_then(|(_, verdict)| *verdict)
+    };
+    let good = FAULTS[0].about;
+    for fault in &FAULTS[1..] {
+        let leaves_a_trace =
+            |row: &&Row| verdict_of(fault.about, row).is_some_and(|verdict| Some(verdict) != verdict_of(good, row));
+        assert!(ROWS.iter().any(|row| leaves_a_trace(&row)), "{} does not happen", fault.about);
+    }
+}
+
+/// The table: a line for each fault, a column for each vendor, two verdicts in each cell.
+fn markdown(cells: &[Option<Verdict>]) -> String {
+    let head: Vec<&str> = ["What goes wrong"].into_iter().chain(ROWS.iter().map(|row| row.name)).collect();
+    let lines = cells.chunks(2 * ROWS.len()).zip(FAULTS).map(|(line, fault)| {
+        let cells = line.chunks(2).map(|cell| match cell {
+            [Some(once), Some(always)] => format!("{} / {}", told(once), told(always)),
+            _ => "-".to_owned(),
+        });
+        (fault.about.to_owned(), cells.collect())
+    });
+    docs::table(&head, &lines.collect::<Vec<_>>())
+}
+
+/// The longest silence, in the type that says who spoke the last turn.
+fn told(verdict: &Verdict) -> String {
+    match verdict.last {
+        Who::Vendor => seconds(verdict.silence),
+        Who::Fallback => format!("*{}*", seconds(verdict.silence)),
+    }
+}
