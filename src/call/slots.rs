@@ -100,7 +100,8 @@ impl Call {
             Some(Cancel::Reconnect) => drop(self.renewals.insert(voice)),
             Some(Cancel::Awaited) => {
                 self.tell_voice(TtsCommand::Cancel { voice, context });
-                if let Some(link) = self.links.get_mut(voice) {
+                // A link that is gone holds nothing.
+                if let Some(link) = self.links.get_mut(voice).filter(|link| *link.state() == links::State::Up) {
                     link.leaving.push((context, now));
                 }
             }

@@ -111,6 +111,8 @@ pub(super) struct Turn {
     pub(super) answer: Option<Answer>,
     /// The voice that speaks it.
     pub(super) voice: VoiceIndex,
+    /// Since when it is that one.
+    pub(super) voice_since: CallTime,
     /// Its contexts, in the order in which they are heard.
     pub(super) contexts: Vec<Context>,
     /// Tries at the same text that failed in a row.
@@ -157,6 +159,7 @@ impl Turn {
             base: Arc::default(),
             answer: None,
             voice: 0,
+            voice_since: now,
             contexts: Vec::new(),
             tries: 0,
             retrying: false,

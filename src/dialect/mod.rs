@@ -13,6 +13,7 @@ pub use input::{Body, Input, Port, Refusal};
 pub use peers::{Peers, carrier_event};
 
 use bytes::Bytes;
+use form_urlencoded::Serializer;
 
 use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, Place, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
@@ -145,11 +146,26 @@ pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
     let kind = match code {
         Some(1000) => FaultKind::Idle,
         Some(1008) if busy => FaultKind::Busy,
+        // Deepgram's word for a message that it could not use, which says nothing of the next one.
+        Some(1008) if reason.starts_with("DATA-") => FaultKind::Retryable,
         Some(1002 | 1003 | 1007 | 1008) => FaultKind::Fatal,
         Some(_) | None => FaultKind::Retryable,
     };
     let reason = code.map_or_else(|| "the connection broke".to_owned(), |code| format!("closed with code {code}"));
     Fault { kind, reason }
+}
+
+/// `url` with `query` behind its own, encoded as HTML forms are.
+fn url_with(url: &str, query: &[(&str, String)]) -> String {
+    let mut text = url.split('#').next().unwrap_or_default().to_owned();
+    let start = match text.find('?') {
+        Some(mark) => mark + 1,
+        None => {
+            text.push('?');
+            text.len()
+        }
+    };
+    Serializer::for_suffix(text, start).extend_pairs(query).finish()
 }
 
 #[cfg(test)]
@@ -166,6 +182,7 @@ mod tests {
         assert_eq!(fault_of_close(Some(1011), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);
         assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
+        assert_eq!(fault_of_close(Some(1008), "DATA-0000").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);
     }
 }

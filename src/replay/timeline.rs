@@ -122,12 +122,9 @@ impl Timeline {
                 | TtsEvent::Garbage),
             ) => format!("{event:?}"),
             Body::Up => "up".to_owned(),
-            Body::Binary(_)
-            | Body::Oversize
-            | Body::Refused(_)
-            | Body::Closed { .. }
-            | Body::Stuck
-            | Body::Agent(_) => by_length(body),
+            // Some vendors send audio as it is.
+            Body::Binary(_) => "chunk".to_owned(),
+            Body::Oversize | Body::Refused(_) | Body::Closed { .. } | Body::Stuck | Body::Agent(_) => by_length(body),
         };
         match kind.as_str() {
             "chunk" => {
@@ -230,6 +227,23 @@ fn name_of(command: &TtsCommand) -> &'static str {
 /// A request to a vendor without what is the same in all of them.
 fn request(text: &str) -> String {
     let message: Value = serde_json::from_str(text).unwrap_or_default();
+    match message.get("type").and_then(Value::as_str) {
+        Some(kind) => typed_request(kind, &message),
+        None => request_on_context(&message),
+    }
+}
+
+/// One of a vendor whose requests say what they are.
+fn typed_request(kind: &str, message: &Value) -> String {
+    let kind = kind.to_lowercase();
+    match message.get("text").and_then(Value::as_str) {
+        Some(text) => format!("{kind} {text:?}"),
+        None => kind,
+    }
+}
+
+/// One of a vendor whose requests are all alike, and name their context.
+fn request_on_context(message: &Value) -> String {
     let context = message.get("context_id").and_then(Value::as_str).unwrap_or("?");
     let flag = |name| message.get(name).and_then(Value::as_bool).unwrap_or(false);
     let transcript = message.get("transcript").and_then(Value::as_str).unwrap_or_default();
@@ -264,6 +278,19 @@ mod tests {
             assert!(line.contains("gone") && !line.contains(char::is_control), "{line}");
         }
         assert!(told(Port::Carrier, Body::Binary(Bytes::from(vec![7; 1_000]))).ends_with("binary, 1000 bytes"));
-        assert!(told(voice, Body::Binary(Bytes::from(vec![7; 1_000]))).ends_with("binary, 1000 bytes"));
+    }
+
+    #[test]
+    fn what_a_vendor_is_asked_and_sends_is_told_in_its_own_words() {
+        assert_eq!(request(r#"{"type":"Speak","text":"One."}"#), r#"speak "One.""#);
+        assert_eq!(request(r#"{"type":"Clear"}"#), "clear");
+        assert_eq!(request(r#"{"context_id":"MZ1-1.1","cancel":true}"#), "cancel MZ1-1.1");
+        let (mut timeline, port) = (Timeline::default(), Port::Voice { voice: 0, link: 1 });
+        for _ in 0..2 {
+            let body = Body::Binary(Bytes::from_static(&[7; 10]));
+            let entry = Entry { at: CallTime::ZERO, what: What::Input(Input { port, body }) };
+            assert_eq!(timeline.step(&entry, &[]), Vec::<String>::new());
+        }
+        assert!(timeline.rest(CallTime::ZERO).unwrap().ends_with("<- voice   2 chunks"));
     }
 }

@@ -154,12 +154,20 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
+            // Of a voice it is speech, whether the call wanted it or not.
+            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) && self.audio == Audio::Silence => {
+                Body::Binary(Bytes::from(vec![silence.silence(); bytes.len()]))
+            }
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
-                // The core hears of a limit, if the reason spoke of one, and of nothing else.
-                let is_busy = fault_of_close(code, &reason).kind == FaultKind::Busy;
-                Body::Closed { code, reason: if is_busy { "limit".to_owned() } else { String::new() } }
+                // The core hears of a limit or of a message without use, if the reason spoke of one, and of nothing else.
+                let reason = match fault_of_close(code, &reason).kind {
+                    FaultKind::Busy => "limit",
+                    FaultKind::Retryable if code == Some(1008) => "DATA-",
+                    FaultKind::Retryable | FaultKind::Fatal | FaultKind::Idle => "",
+                };
+                Body::Closed { code, reason: reason.to_owned() }
             }
             Body::Refused(Refusal::Unreachable(_)) if is_covered => {
                 Body::Refused(Refusal::Unreachable("redacted".to_owned()))
@@ -292,3 +300,7 @@ fn garbage(body: Body) -> Body {
 #[cfg(test)]
 #[path = "redact_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "redact_deepgram_tests.rs"]
+mod deepgram_tests;

@@ -1,8 +1,10 @@
 //! What peers write, as serde types and nothing more: one file per carrier family or vendor.
 
+pub mod aura;
 pub mod cartesia;
 pub mod deepgram;
 pub mod flux;
+pub mod flux_speak;
 pub mod gradium;
 pub mod ink;
 pub mod openai_speech;

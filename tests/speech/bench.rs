@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline::config::{Input, load};
 use trunkline::emulate::carrier::{EndedBy, HangUp, Outcome, Plan, run};
 use trunkline::emulate::cartesia::{self, Journal};
-use trunkline::emulate::speech;
+use trunkline::emulate::{speech, tts};
 use trunkline::ids::{CallSid, CallTime, StreamSid};
 use trunkline::{gateway, server};
 
@@ -83,6 +83,19 @@ impl Bench {
             format!("speech.openai.url = \"{url}\"\nspeech.openai.api_key = \"k\"\nagent.kind = \"api\"\n{toml}");
         let bench = Bench::start(&toml, nobodys_journal().await, servers, stop).await;
         (Bench { asked: Some(asked.clone()), ..bench }, asked)
+    }
+
+    /// A gateway that speaks through `vendor` as the provider `name`, whose socket is at `path`.
+    pub(crate) async fn with_provider(vendor: tts::Settings, name: &str, path: &str, toml: &str) -> Bench {
+        let vendor = tts::Server::bind(ANY, vendor).await.unwrap();
+        let stop = CancellationToken::new();
+        let (journal, url, mut servers) = (vendor.journal(), format!("{}{path}", vendor.url()), JoinSet::new());
+        servers.spawn(vendor.run(stop.clone()));
+        let toml = format!(
+            "speech.chain = [\"{name}\"]\nspeech.{name}.url = \"{url}\"\nspeech.{name}.api_key = \"k\"\n\
+             agent.kind = \"api\"\n{toml}"
+        );
+        Bench::start(&toml, journal, servers, stop).await
     }
 
     /// A gateway that speaks with the local voice.

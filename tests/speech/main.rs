@@ -8,6 +8,7 @@
 mod api;
 mod asked;
 mod bench;
+mod deepgram;
 mod ear;
 mod faults;
 mod formats;

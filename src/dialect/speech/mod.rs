@@ -7,6 +7,10 @@ macro_rules! providers {
         $with! {
             /// Cartesia, or any server of its protocol.
             Cartesia cartesia,
+            /// Deepgram's Aura.
+            Deepgram deepgram,
+            /// Deepgram's Flux for speech.
+            DeepgramFlux deepgram_flux,
             /// OpenAI's speech over HTTP, or any engine that serves the same.
             Openai openai,
         }
