@@ -67,10 +67,11 @@ impl Row {
 pub(crate) fn link(speaker: Speaker, stream: &StreamSid, network: &Arc<dyn Connect>) -> VoiceLink {
     match speaker {
         Speaker::Local(pool) => VoiceLink::Local(pool),
-        Speaker::Remote { settings, dialler } => match settings.language(stream) {
+        Speaker::Remote { settings, dialler, .. } => match settings.language(stream) {
             Language::Socket(dialect) => {
                 VoiceLink::Socket { dialect, dialler: Arc::new((*dialler).clone().over(network.clone())) }
             }
+            Language::Requests(_) => panic!("no row is asked over HTTP"),
         },
     }
 }

@@ -17,6 +17,8 @@ macro_rules! providers {
             Deepgram deepgram,
             /// Deepgram's Flux for speech.
             DeepgramFlux deepgram_flux,
+            /// OpenAI's speech over HTTP, or any engine that serves the same.
+            Openai openai,
         }
     };
 }
@@ -52,10 +54,12 @@ macro_rules! settings {
     };
 }
 
+use std::sync::Arc;
+
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::TtsDialect;
+use super::{TtsDialect, TtsRequests};
 use crate::call::event::TimedWord;
 use crate::ids::{ContextId, StreamSid, TurnId};
 
@@ -65,6 +69,8 @@ providers!(settings);
 pub enum Language {
     /// Messages over one socket.
     Socket(Box<dyn TtsDialect>),
+    /// A request for each text, over HTTP.
+    Requests(Arc<dyn TtsRequests>),
 }
 
 /// A URL without its query.
