@@ -203,7 +203,6 @@ pub(crate) fn link(speaker: Speaker, stream: &StreamSid, network: &Arc<Network>)
             Language::Requests(dialect) => {
                 VoiceLink::Requests { dialect, exchange: Arc::new(Requests(network.clone())) }
             }
-            Language::Requests(_) => panic!("no row is asked over HTTP"),
         },
     }
 }
