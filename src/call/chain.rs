@@ -33,7 +33,7 @@ impl Call {
         let Some(turn) = self.turns.get_mut(index) else { return };
         let is_free = turn.failed.is_none() && !turn.is_clip() && turn.open_context().is_none();
         if is_free && turn.voice != chosen {
-            turn.voice = chosen;
+            (turn.voice, turn.voice_since) = (chosen, now);
             turn.dialled = false;
             self.change_turn(index, Self::give_up_place);
         }
@@ -50,7 +50,7 @@ impl Call {
         }
         let to = self.voice_now(now);
         if let Some(turn) = self.turns.get_mut(index) {
-            turn.voice = to;
+            (turn.voice, turn.voice_since) = (to, now);
             turn.dialled = false;
             turn.tries = 0;
             turn.retry_at = None;
@@ -74,9 +74,9 @@ impl Call {
 
     /// When the turn that is heard is given to another voice, because its own keeps the caller waiting.
     pub(super) fn handover_at(&self) -> Option<CallTime> {
-        let since = self.owed_silence?;
-        let voice = self.turns.front()?.voice;
-        (self.has_successor(voice) && self.fault_of_wait(0).is_some()).then(|| since + HANDOVER)
+        let turn = self.turns.front()?;
+        let since = self.owed_silence?.max(turn.voice_since);
+        (self.has_successor(turn.voice) && self.fault_of_wait(0).is_some()).then(|| since + HANDOVER)
     }
 
     /// The voice of the turn that is heard has kept the caller waiting for too long.

@@ -111,6 +111,8 @@ pub(super) struct Turn {
     pub(super) answer: Option<Answer>,
     /// The voice that speaks it.
     pub(super) voice: VoiceIndex,
+    /// Since when it is that one.
+    pub(super) voice_since: CallTime,
     /// Its contexts, in the order in which they are heard.
     pub(super) contexts: Vec<Context>,
     /// Tries at the same text that failed in a row.
@@ -157,6 +159,7 @@ impl Turn {
             base: Arc::default(),
             answer: None,
             voice: 0,
+            voice_since: now,
             contexts: Vec::new(),
             tries: 0,
             retrying: false,
@@ -354,7 +357,15 @@ impl Turn {
             // What is removed has no sound to wait for.
             _ if text.is_empty() && !run.text.is_empty() => Some(0),
             Buffering::Vendor { .. } => text::portion(text),
-            Buffering::Gateway => text::sentence(text, self.contexts.is_empty(), rest),
+            Buffering::Gateway => {
+                let length = text::sentence(text, self.contexts.is_empty(), rest)?;
+                // Text that is hurried may end inside a word, whose rest is still to come: voices put a space between texts.
+                let is_hurried = self.runs.len() == 1 && !self.closed && !run.flush && length == text.len();
+                let words = text
+                    .rfind(char::is_whitespace)
+                    .and_then(|at| text.get(at..)?.chars().next().map(|c| at + c.len_utf8()));
+                if is_hurried { words.or(is_stuck.then_some(length)) } else { Some(length) }
+            }
         }
     }
 

@@ -13,6 +13,7 @@ pub use input::{Body, Input, Port, Refusal};
 pub use peers::{Peers, carrier_event};
 
 use bytes::Bytes;
+use form_urlencoded::Serializer;
 
 use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
@@ -116,6 +117,8 @@ pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
         (Some(1000), _) => FaultKind::Idle,
         // Limits of all sorts end with the first code, and so do mistakes: only the words tell. The second is a plea for time.
         (Some(1008), kind @ (FaultKind::Busy | FaultKind::Idle)) => kind,
+        // Deepgram's word for a message that it could not use, which says nothing of the next one.
+        (Some(1008), _) if reason.starts_with("DATA-") => FaultKind::Retryable,
         (Some(1013), FaultKind::Busy) => FaultKind::Busy,
         (Some(1002 | 1003 | 1007 | 1008), _) => FaultKind::Fatal,
         (Some(_) | None, _) => FaultKind::Retryable,
@@ -137,6 +140,19 @@ pub fn kind_of_words(words: &str) -> FaultKind {
     }
 }
 
+/// `url` with `query` behind its own, encoded as HTML forms are.
+fn url_with(url: &str, query: &[(&str, String)]) -> String {
+    let mut text = url.split('#').next().unwrap_or_default().to_owned();
+    let start = match text.find('?') {
+        Some(mark) => mark + 1,
+        None => {
+            text.push('?');
+            text.len()
+        }
+    };
+    Serializer::for_suffix(text, start).extend_pairs(query).finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +171,7 @@ mod tests {
         assert_eq!(fault_of_close(Some(1013), "too many requests").kind, FaultKind::Busy);
         assert_eq!(fault_of_close(Some(1013), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
+        assert_eq!(fault_of_close(Some(1008), "DATA-0000").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);
     }
 }

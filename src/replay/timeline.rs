@@ -122,12 +122,9 @@ impl Timeline {
                 | TtsEvent::Garbage),
             ) => format!("{event:?}"),
             Body::Up => "up".to_owned(),
-            Body::Binary(_)
-            | Body::Oversize
-            | Body::Refused(_)
-            | Body::Closed { .. }
-            | Body::Stuck
-            | Body::Agent(_) => by_length(body),
+            // Some vendors send audio as it is.
+            Body::Binary(_) => "chunk".to_owned(),
+            Body::Oversize | Body::Refused(_) | Body::Closed { .. } | Body::Stuck | Body::Agent(_) => by_length(body),
         };
         match kind.as_str() {
             "chunk" => {
@@ -246,9 +243,7 @@ fn request(text: &str) -> String {
     let context = word(&["context_id", "contextId", "client_req_id"]).unwrap_or("?");
     let flag = |name| message.get(name).and_then(Value::as_bool).unwrap_or(false);
     match word(&["type", "operation"]) {
-        Some("text") => return format!("speak {context} {:?}", word(&["text"]).unwrap_or_default()),
-        // An operation on all that a socket holds bears no name.
-        Some(kind) => return format!("{kind} {context}").trim_end_matches(" ?").to_owned(),
+        Some(kind) => return typed_request(kind, context, word(&["text"])),
         None if flag("close_context") => return format!("close {context}"),
         None => {}
     }
@@ -259,6 +254,14 @@ fn request(text: &str) -> String {
         (_, "", _, false) => format!("finish {context}"),
         (_, transcript, ..) => format!("speak {context} {transcript:?}"),
     }
+}
+
+/// One of a vendor whose requests say what they are. What concerns all that a socket holds bears no name.
+fn typed_request(kind: &str, context: &str, text: Option<&str>) -> String {
+    let kind = if kind == "text" { "speak".to_owned() } else { kind.to_lowercase() };
+    let on = if context == "?" { String::new() } else { format!(" {context}") };
+    let text = text.map(|text| format!(" {text:?}")).unwrap_or_default();
+    format!("{kind}{on}{text}")
 }
 
 #[cfg(test)]
@@ -284,6 +287,19 @@ mod tests {
             assert!(line.contains("gone") && !line.contains(char::is_control), "{line}");
         }
         assert!(told(Port::Carrier, Body::Binary(Bytes::from(vec![7; 1_000]))).ends_with("binary, 1000 bytes"));
-        assert!(told(voice, Body::Binary(Bytes::from(vec![7; 1_000]))).ends_with("binary, 1000 bytes"));
+    }
+
+    #[test]
+    fn what_a_vendor_is_asked_and_sends_is_told_in_its_own_words() {
+        assert_eq!(request(r#"{"type":"Speak","text":"One."}"#), r#"speak "One.""#);
+        assert_eq!(request(r#"{"type":"Clear"}"#), "clear");
+        assert_eq!(request(r#"{"context_id":"MZ1-1.1","cancel":true}"#), "cancel MZ1-1.1");
+        let (mut timeline, port) = (Timeline::default(), Port::Voice { voice: 0, link: 1 });
+        for _ in 0..2 {
+            let body = Body::Binary(Bytes::from_static(&[7; 10]));
+            let entry = Entry { at: CallTime::ZERO, what: What::Input(Input { port, body }) };
+            assert_eq!(timeline.step(&entry, &[]), Vec::<String>::new());
+        }
+        assert!(timeline.rest(CallTime::ZERO).unwrap().ends_with("<- voice   2 chunks"));
     }
 }

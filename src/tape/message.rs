@@ -88,7 +88,15 @@ fn treatment(key: &str) -> Treatment {
         "event" | "protocol" | "version" | "track" | "tracks" | "encoding" | "sampleRate" | "channels"
         | "sequenceNumber" | "chunk" | "timestamp" | "type" | "done" | "flush_done" | "flush_id" | "status_code"
         | "step_time" | "start" | "end" | "error_code" => Treatment::Keep,
-        "streamSid" | "callSid" | "accountSid" | "request_id" => Treatment::Name,
+        // Of voices whose audio has no name of its own.
+        "code"
+        | "sequence_id"
+        | "audio_duration_ms"
+        | "audio_played_ms"
+        | "total_audio_duration_ms"
+        | "input_character_count"
+        | "billable_character_count" => Treatment::Keep,
+        "streamSid" | "callSid" | "accountSid" | "request_id" | "speech_id" => Treatment::Name,
         "context_id" => Treatment::Context,
         "digit" => Treatment::Digit,
         _ => Treatment::Cover,

@@ -14,7 +14,7 @@ use super::pseudonym::{Pseudonyms, Word};
 use super::{Agent, Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
 use crate::call::event::{
-    AgentEvent, CarrierEvent, Clip, Event, Fault, HearingEvent, Say, TimedWord, TtsEvent, VoiceIndex,
+    AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, HearingEvent, Say, TimedWord, TtsEvent, VoiceIndex,
 };
 use crate::call::settings::{self, Buffering};
 use crate::call::{Piece, Scribe};
@@ -158,16 +158,22 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
+            // Of a voice it is speech, whether the call wanted it or not.
+            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) && self.audio == Audio::Silence => {
+                Body::Binary(Bytes::from(vec![silence.silence(); bytes.len()]))
+            }
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
-            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) => {
-                // What is no audio to the call may be anything.
-                let is_covered = if is_heard { self.audio == Audio::Silence } else { is_covered };
-                Body::Binary(if is_covered { vec![silence.silence(); bytes.len()].into() } else { bytes })
-            }
             Body::Closed { code, reason } if is_covered => {
-                // The core hears of a limit or of idleness, if the reason spoke of one, and of nothing else.
-                Body::Closed { code, reason: sense_of(fault_of_close(code, &reason).kind).to_owned() }
+                // The core hears of a limit, of idleness or of a message without use, if the reason spoke of one, and of nothing
+                // else.
+                let reason = match fault_of_close(code, &reason).kind {
+                    FaultKind::Retryable if code == Some(1008) => "DATA-",
+                    kind @ (FaultKind::Busy | FaultKind::Idle | FaultKind::Fatal | FaultKind::Retryable) => {
+                        sense_of(kind)
+                    }
+                };
+                Body::Closed { code, reason: reason.to_owned() }
             }
             Body::Refused(Refusal::Unreachable(_)) if is_covered => {
                 Body::Refused(Refusal::Unreachable("redacted".to_owned()))
@@ -304,3 +310,7 @@ mod tests;
 #[cfg(test)]
 #[path = "redact_voice_tests.rs"]
 mod voice_tests;
+
+#[cfg(test)]
+#[path = "redact_deepgram_tests.rs"]
+mod deepgram_tests;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline::config::{Input, load};
 use trunkline::emulate::carrier::{EndedBy, HangUp, Outcome, Plan, run};
 use trunkline::emulate::cartesia::{self, Journal};
+use trunkline::emulate::tts;
 use trunkline::ids::{CallSid, CallTime, StreamSid};
 use trunkline::{gateway, server};
 
@@ -65,6 +66,19 @@ impl Bench {
         servers.spawn(vendor.run(stop.clone()));
         let toml = format!(
             "speech.chain = [\"cartesia\"]\nspeech.cartesia.url = \"{url}\"\nspeech.cartesia.api_key = \"k\"\n\
+             agent.kind = \"api\"\n{toml}"
+        );
+        Bench::start(&toml, journal, servers, stop).await
+    }
+
+    /// A gateway that speaks through `vendor` as the provider `name`, whose socket is at `path`.
+    pub(crate) async fn with_provider(vendor: tts::Settings, name: &str, path: &str, toml: &str) -> Bench {
+        let vendor = tts::Server::bind(ANY, vendor).await.unwrap();
+        let stop = CancellationToken::new();
+        let (journal, url, mut servers) = (vendor.journal(), format!("{}{path}", vendor.url()), JoinSet::new());
+        servers.spawn(vendor.run(stop.clone()));
+        let toml = format!(
+            "speech.chain = [\"{name}\"]\nspeech.{name}.url = \"{url}\"\nspeech.{name}.api_key = \"k\"\n\
              agent.kind = \"api\"\n{toml}"
         );
         Bench::start(&toml, journal, servers, stop).await

@@ -7,6 +7,7 @@
 
 mod api;
 mod bench;
+mod deepgram;
 mod ear;
 mod faults;
 mod formats;

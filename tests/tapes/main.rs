@@ -15,9 +15,11 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline::config::{Input, load};
 use trunkline::emulate::carrier::read_clip;
+use trunkline::emulate::tts;
 use trunkline::replay::{Sent, perform};
 use trunkline::tape::{Tape, What};
 use trunkline::{gateway, server};
@@ -180,4 +182,30 @@ async fn only_the_owner_may_read_a_tape() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&recorded.path), 0o600);
     assert_eq!(mode(recorded.path.parent().unwrap()), 0o700);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audio_without_a_name_is_replayed_as_well_redacted_and_silent() {
+    for (name, provider, path) in [("aura", "deepgram", "/v1/speak"), ("flux", "deepgram_flux", "/v2/speak")] {
+        let settings = tts::Settings { voice: tts::Voice::Tone, ..tts::Settings::of(tts::Vendor::Deepgram) };
+        let vendor = tts::Server::bind((Ipv4Addr::LOCALHOST, 0).into(), settings).await.unwrap();
+        let url = format!("{}{path}", vendor.url());
+        let (stop, mut servers) = (CancellationToken::new(), JoinSet::new());
+        servers.spawn(vendor.run(stop.clone()));
+        let speech =
+            format!("[speech]\nchain = [\"{provider}\"]\n[speech.{provider}]\nurl = \"{url}\"\napi_key = \"k\"");
+        for recorded in record(name, &speech).await {
+            let replayed = replayed(&recorded);
+            let name = named(&replayed[0]);
+            let live: Vec<String> = recorded.came.iter().map(|message| message.replace(&recorded.sid, &name)).collect();
+            assert_same(&recorded.sid, &live, &replayed);
+            let is_binary = |line: &&str| line.contains("\"binary\"");
+            assert!(recorded.raw.lines().filter(is_binary).count() > 10, "{}: hardly any audio", recorded.sid);
+        }
+        for recorded in record(&format!("{name}-silent"), &format!("audio = \"silence\"\n{speech}")).await {
+            replayed(&recorded);
+        }
+        stop.cancel();
+        while servers.join_next().await.is_some() {}
+    }
 }

@@ -112,12 +112,12 @@ pub(super) async fn run(wav: &Path) -> Result<(), DemoError> {
 
 /// What the gateway told of the call.
 #[derive(Debug, Default)]
-struct Story {
+pub(super) struct Story {
     told: Vec<Told>,
 }
 
 /// Prints what happens, as it happens.
-async fn follow(
+pub(super) async fn follow(
     mut happenings: mpsc::Receiver<carrier::TimelineEntry>,
     mut told: mpsc::Receiver<Told>,
 ) -> Result<Story, io::Error> {
@@ -155,13 +155,18 @@ fn line_of(told: &Told) -> Option<String> {
         "interrupted" => Some(format!("interrupted; the caller had heard \"{}\"", heard())),
         "turn_over" => Some(format!("heard to its end: \"{}\"", heard())),
         "answered" => told.wait.map(|wait| format!("answered {:.0} ms after the caller's last sound", wait.total_ms)),
+        "failed_over" => {
+            let name = |voice: &Option<String>| voice.clone().unwrap_or_default();
+            Some(format!("{} failed, {} goes on", name(&told.from), name(&told.to)))
+        }
         "speech_failed" | "hearing_failed" | "agent_lost" => Some(told.event.replace('_', " ")),
         _ => None,
     }
 }
 
 impl Story {
-    fn of<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Told> {
+    /// Every event of a name.
+    pub(super) fn of<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Told> {
         self.told.iter().filter(move |told| told.event == event)
     }
 

@@ -31,6 +31,12 @@ pub(super) struct Told {
     pub(super) text: Option<String>,
     #[serde(default)]
     pub(super) reason: Option<String>,
+    /// The voice that failed.
+    #[serde(default)]
+    pub(super) from: Option<String>,
+    /// The voice that goes on.
+    #[serde(default)]
+    pub(super) to: Option<String>,
     #[serde(default)]
     pub(super) wait: Option<Wait>,
 }

@@ -5,6 +5,7 @@
 
 mod conversation;
 mod events;
+mod kill;
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,11 +55,14 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE", default_value = "demo.wav")]
     wav: PathBuf,
     /// What the emulated voice sounds like.
-    #[arg(long, value_enum, default_value = "speech", conflicts_with = "conversation")]
+    #[arg(long, value_enum, default_value = "speech", conflicts_with_all = ["conversation", "kill_tts"])]
     voice: Sound,
     /// A whole conversation: emulated hearing and an emulated model beside the emulated voice.
     #[arg(long)]
     conversation: bool,
+    /// The voice's server is killed in the middle of a sentence, and the next voice says the rest of it.
+    #[arg(long, conflicts_with = "conversation")]
+    kill_tts: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -106,6 +110,9 @@ pub(crate) enum DemoError {
 pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
     if args.conversation {
         return conversation::run(&args.wav).await;
+    }
+    if args.kill_tts {
+        return kill::run(&args.wav).await;
     }
     let mut out = io::stdout();
     let voice = if args.voice == Sound::Speech { cartesia::Voice::Local } else { cartesia::Voice::Tone };

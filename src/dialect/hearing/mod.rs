@@ -8,7 +8,6 @@ pub mod flux;
 pub mod gradium;
 pub mod ink;
 
-use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::SttDialect;
@@ -98,16 +97,7 @@ impl Access {
 
     /// The URL with `query` behind it, encoded as HTML forms are.
     fn url_with(&self, query: &[(&str, String)]) -> String {
-        let url = self.url.split('#').next().unwrap_or_default();
-        let mut text = url.to_owned();
-        let start = match text.find('?') {
-            Some(mark) => mark + 1,
-            None => {
-                text.push('?');
-                text.len()
-            }
-        };
-        Serializer::for_suffix(text, start).extend_pairs(query).finish()
+        super::url_with(&self.url, query)
     }
 }
 

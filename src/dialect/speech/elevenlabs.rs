@@ -11,12 +11,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, Names, address, millis, with_query};
+use super::{Language, Names, address, millis};
 use crate::audio::{Encoding, SourceFormat};
 use crate::call::action::{Place, TtsCommand};
 use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
 use crate::call::settings::Buffering;
-use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_close};
+use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_close, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::elevenlabs::{Alignment, Request, Response, VoiceSettings};
 
@@ -79,18 +79,17 @@ impl Settings {
             Encoding::Alaw => "alaw",
         };
         let format = format!("{encoding}_{}", self.format.rate);
-        let inactivity = INACTIVITY.as_secs().to_string();
         // Whole sentences are spoken at once; tokens have to be gathered by the vendor.
-        let auto = if self.buffering == Buffering::Gateway { "true" } else { "false" };
-        let mut pairs = vec![
-            ("model_id", self.model.as_str()),
-            ("output_format", format.as_str()),
-            ("inactivity_timeout", inactivity.as_str()),
-            ("auto_mode", auto),
-            ("sync_alignment", "true"),
+        let auto = self.buffering == Buffering::Gateway;
+        let mut query = vec![
+            ("model_id", self.model.clone()),
+            ("output_format", format),
+            ("inactivity_timeout", INACTIVITY.as_secs().to_string()),
+            ("auto_mode", auto.to_string()),
+            ("sync_alignment", true.to_string()),
         ];
-        pairs.extend(self.language.as_deref().map(|language| ("language_code", language)));
-        with_query(&url, &pairs)
+        query.extend(self.language.clone().map(|language| ("language_code", language)));
+        url_with(&url, &query)
     }
 }
 

@@ -13,6 +13,10 @@ macro_rules! providers {
             Elevenlabs elevenlabs,
             /// Rime, or any server of its protocol.
             Rime rime,
+            /// Deepgram's Aura.
+            Deepgram deepgram,
+            /// Deepgram's Flux for speech.
+            DeepgramFlux deepgram_flux,
         }
     };
 }
@@ -48,7 +52,6 @@ macro_rules! settings {
     };
 }
 
-use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::TtsDialect;
@@ -66,15 +69,6 @@ pub enum Language {
 /// A URL without its query.
 fn address(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
-}
-
-/// A URL with further parameters behind those that it has.
-fn with_query(url: &str, pairs: &[(&str, &str)]) -> String {
-    let query = Serializer::new(String::new()).extend_pairs(pairs).finish();
-    let (url, fragment) = url.split_once('#').map_or((url, None), |(url, fragment)| (url, Some(fragment)));
-    let joint = if url.contains('?') { '&' } else { '?' };
-    let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
-    format!("{url}{joint}{query}{fragment}")
 }
 
 /// Seconds as a vendor tells them, in microseconds.

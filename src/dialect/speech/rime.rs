@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, Names, address, timed_words, with_query};
+use super::{Language, Names, address, timed_words};
 use crate::audio::SourceFormat;
 use crate::call::action::{Place, TtsCommand};
 use crate::call::event::{Fault, TtsEvent};
-use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, kind_of_words};
+use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, kind_of_words, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::rime::{Operation, Response, Text, WordTimestamps};
 
@@ -129,11 +129,15 @@ impl TtsDialect for Rime {
     fn dial(&mut self) -> Handshake {
         self.live = None;
         let Settings { url, model, voice, format, .. } = &self.settings;
-        let rate = format.rate.to_string();
-        let pairs =
-            [("speaker", voice.as_str()), ("modelId", model), ("audioFormat", "pcm"), ("samplingRate", &rate), ("segment", "never")];
+        let query = [
+            ("speaker", voice.clone()),
+            ("modelId", model.clone()),
+            ("audioFormat", "pcm".to_owned()),
+            ("samplingRate", format.rate.to_string()),
+            ("segment", "never".to_owned()),
+        ];
         Handshake {
-            url: with_query(url, &pairs),
+            url: url_with(url, &query),
             headers: vec![("authorization", format!("Bearer {}", self.settings.api_key))],
         }
     }

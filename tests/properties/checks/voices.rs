@@ -31,6 +31,7 @@ pub(crate) fn no_text_follows_finish_or_cancel(evidence: &Evidence<'_>) -> Verdi
 /// A context opens with something to say, stays as it was opened, and is never spoken of before.
 pub(crate) fn a_context_stays_as_it_was_opened(evidence: &Evidence<'_>) -> Verdict {
     let mut places: BTreeMap<ContextId, &Place> = BTreeMap::new();
+    let mut asked = BTreeSet::new();
     for (_, now, action) in evidence.trace.actions() {
         match action {
             Action::Tts(TtsCommand::Speak { on, text }) => {
@@ -48,8 +49,11 @@ pub(crate) fn a_context_stays_as_it_was_opened(evidence: &Evidence<'_>) -> Verdi
                 let place = places.get(&on.context);
                 ensure(place == Some(&on), || format!("{place:?} became {on:?} at {now}"))?;
             }
+            Action::Tts(TtsCommand::Reserve { context, .. }) => drop(asked.insert(*context)),
             Action::Tts(TtsCommand::Cancel { context, .. }) => {
-                ensure(places.contains_key(context), || format!("{context} was never opened, at {now}"))?;
+                ensure(places.contains_key(context) || asked.contains(context), || {
+                    format!("{context} was never opened, at {now}")
+                })?;
             }
             _ => {}
         }

@@ -13,7 +13,9 @@ use carrier::Carrier;
 use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::action::{Action, AgentReport, CarrierCommand};
 use trunkline::call::event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start};
-use trunkline::call::settings::{Buffering, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text};
+use trunkline::call::settings::{
+    Buffering, Cancel, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text,
+};
 use trunkline::ids::{CallSid, CallTime, StreamSid, TurnId};
 use voice::{Manner, Voice};
 
@@ -76,6 +78,32 @@ pub(crate) fn settings(buffering: Buffering) -> Settings {
     }
 }
 
+/// In every other world there is a second vendor, and perhaps the local voice stands in the chain as well; and vendors have
+/// limits. How the voices speak, in their order.
+fn chain(settings: &mut Settings, manner: Manner, local: Manner, dice: &mut Dice) -> Vec<Manner> {
+    let mut manners = vec![manner];
+    if dice.below(2) == 0 {
+        settings
+            .voices
+            .insert(1, trunkline::call::settings::Voice { name: "other".into(), ..settings.voices[0].clone() });
+        settings.chain = 2 + dice.below(2) as usize;
+        manners.push(Manner { char_ms: 40 + dice.below(50), speed: 2 + dice.below(9), ..manner });
+    }
+    for (voice, manner) in settings.voices.iter_mut().zip(&mut manners) {
+        voice.contexts = dice.pick(&[None, None, Some(1), Some(2), Some(5)]);
+        voice.cancel = dice.pick(&[Cancel::Message, Cancel::Message, Cancel::Awaited, Cancel::Reconnect]);
+        voice.context_age = dice.pick(&[None, Some(Duration::from_secs(2))]);
+        voice.shared_out = dice.below(3) == 0;
+        if voice.contexts.is_some() && voice.cancel == Cancel::Message {
+            voice.cancel = Cancel::Awaited;
+        }
+        manner.lets_go = voice.cancel == Cancel::Awaited;
+        manner.grants_ms = dice.pick(&[10, 300, 1_200]);
+    }
+    manners.push(local);
+    manners
+}
+
 /// The start of a stream that speaks and listens in `format`.
 pub(crate) fn start_of(inbound: MediaFormat, outbound: Option<MediaFormat>) -> Event {
     Event::Carrier(CarrierEvent::Started(Box::new(Start {
@@ -135,9 +163,12 @@ impl World {
             foretold: dice.below(2) == 0,
             gathers,
             faults,
+            lets_go: false,
+            grants_ms: 0,
         };
-        let local = Manner { char_ms: 60, speed: 10, timed: true, foretold: true, gathers: None, faults: 0 };
+        let local = Manner { char_ms: 60, speed: 10, timed: true, foretold: true, gathers: None, ..Manner::HONEST };
         let mut settings = settings(buffering);
+        let manners = chain(&mut settings, manner, local, &mut Dice(seed ^ 0x5A17));
         for voice in &mut settings.voices {
             voice.encoding = format.encoding;
         }
@@ -155,7 +186,7 @@ impl World {
             format,
             marks,
             carrier: Carrier::new(marks),
-            voices: vec![Voice::new(0, format, manner), Voice::new(1, format, local)],
+            voices: manners.into_iter().enumerate().map(|(index, manner)| Voice::new(index, format, manner)).collect(),
             agent: Agent::new(&mut dice),
             live: BTreeSet::new(),
             over: BTreeSet::new(),
@@ -192,13 +223,14 @@ impl World {
         self.handle(end.clone());
         // What comes after the end changes nothing.
         self.handle(end);
-        let manner = self.voices[0].manner;
+        let (manner, chain) = (self.voices[0].manner, self.recorder.trace.settings.chain);
         let mut trace = self.recorder.trace;
         trace.truth = Some(Truth {
             marks: self.marks,
             timed: manner.timed,
             foretold: manner.foretold,
-            scripts: self.voices[0].truth(),
+            // The last voice says the fallback line, which is not the agent's, unless it stands in the chain.
+            scripts: self.voices[..(self.voices.len() - 1).max(chain)].iter().flat_map(Voice::truth).collect(),
             sleeps: self.sleeps,
             left_over,
         });

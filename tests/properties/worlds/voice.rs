@@ -27,6 +27,24 @@ pub(super) struct Manner {
     pub(super) gathers: Option<Duration>,
     /// Of a thousand commands, how many go wrong.
     pub(super) faults: u64,
+    /// Says when nothing more comes of a cancelled context, unless that goes wrong.
+    pub(super) lets_go: bool,
+    /// A place in the account comes within so many milliseconds, unless that goes wrong.
+    pub(super) grants_ms: u64,
+}
+
+impl Manner {
+    /// Nothing goes wrong.
+    pub(super) const HONEST: Manner = Manner {
+        char_ms: 60,
+        speed: 4,
+        timed: true,
+        foretold: true,
+        gathers: None,
+        faults: 0,
+        lets_go: false,
+        grants_ms: 0,
+    };
 }
 
 /// What a voice sends, or does of itself.
@@ -162,7 +180,13 @@ impl Voice {
         match command {
             TtsCommand::Dial { .. } => self.dial(now, dice),
             // No agent of these worlds plays anything.
-            TtsCommand::Play { .. } | TtsCommand::Reserve { .. } => {}
+            TtsCommand::Play { .. } => {}
+            TtsCommand::Reserve { context, .. } => {
+                if dice.below(1_000) >= self.manner.faults {
+                    let at = now + Duration::from_millis(dice.below(self.manner.grants_ms));
+                    self.later(at, TtsEvent::Granted { context: *context });
+                }
+            }
             TtsCommand::HangUp { .. } => self.drop_link(now),
             TtsCommand::Speak { on, text } => self.speak(now, on, text, dice),
             TtsCommand::Flush { on } => {
@@ -172,11 +196,17 @@ impl Voice {
             }
             TtsCommand::Finish { on } => self.finish(now, on, dice),
             TtsCommand::Cancel { context, .. } => {
+                if self.manner.lets_go && self.up && dice.below(1_000) >= self.manner.faults {
+                    let at = now + Duration::from_millis(20 + dice.below(400));
+                    self.later(at, TtsEvent::Done { context: *context });
+                }
                 let Some(index) = self.find(*context) else { return };
                 self.scripts[index].cancelled = true;
                 if dice.below(3) > 0 {
                     self.scripts[index].dead = true;
-                    self.items.retain(|_, (_, item)| context_of(item) != Some(*context));
+                    let is_kept =
+                        |item: &Item| matches!(item, Item::Event(TtsEvent::Done { .. })) && self.manner.lets_go;
+                    self.items.retain(|_, (_, item)| context_of(item) != Some(*context) || is_kept(item));
                 }
             }
         }
