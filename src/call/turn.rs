@@ -357,7 +357,15 @@ impl Turn {
             // What is removed has no sound to wait for.
             _ if text.is_empty() && !run.text.is_empty() => Some(0),
             Buffering::Vendor { .. } => text::portion(text),
-            Buffering::Gateway => text::sentence(text, self.contexts.is_empty(), rest),
+            Buffering::Gateway => {
+                let length = text::sentence(text, self.contexts.is_empty(), rest)?;
+                // Text that is hurried may end inside a word, whose rest is still to come: voices put a space between texts.
+                let is_hurried = self.runs.len() == 1 && !self.closed && !run.flush && length == text.len();
+                let words = text
+                    .rfind(char::is_whitespace)
+                    .and_then(|at| text.get(at..)?.chars().next().map(|c| at + c.len_utf8()));
+                if is_hurried { words.or(is_stuck.then_some(length)) } else { Some(length) }
+            }
         }
     }
 

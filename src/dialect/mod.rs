@@ -113,17 +113,31 @@ pub fn fault_of_status(status: u16) -> Fault {
 
 /// What it means that a socket was closed with a code (RFC 6455, section 7.4), or without one.
 pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
-    let busy = ["concurren", "limit", "too many"].iter().any(|word| reason.to_lowercase().contains(word));
-    let kind = match code {
-        Some(1000) => FaultKind::Idle,
-        Some(1008) if busy => FaultKind::Busy,
+    let kind = match (code, kind_of_words(reason)) {
+        (Some(1000), _) => FaultKind::Idle,
+        // Limits of all sorts end with the first code, and so do mistakes: only the words tell. The second is a plea for time.
+        (Some(1008), kind @ (FaultKind::Busy | FaultKind::Idle)) => kind,
         // Deepgram's word for a message that it could not use, which says nothing of the next one.
-        Some(1008) if reason.starts_with("DATA-") => FaultKind::Retryable,
-        Some(1002 | 1003 | 1007 | 1008) => FaultKind::Fatal,
-        Some(_) | None => FaultKind::Retryable,
+        (Some(1008), _) if reason.starts_with("DATA-") => FaultKind::Retryable,
+        (Some(1013), FaultKind::Busy) => FaultKind::Busy,
+        (Some(1002 | 1003 | 1007 | 1008), _) => FaultKind::Fatal,
+        (Some(_) | None, _) => FaultKind::Retryable,
     };
     let reason = code.map_or_else(|| "the connection broke".to_owned(), |code| format!("closed with code {code}"));
     Fault { kind, reason }
+}
+
+/// What a vendor's words for people mean, where nothing else says what is wrong.
+pub fn kind_of_words(words: &str) -> FaultKind {
+    let words = words.to_lowercase();
+    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    if has(&["concurren", "limit", "too many", "max_active"]) {
+        FaultKind::Busy
+    } else if has(&["timeout", "timed out", "inactiv"]) {
+        FaultKind::Idle
+    } else {
+        FaultKind::Retryable
+    }
 }
 
 /// `url` with `query` behind its own, encoded as HTML forms are.
@@ -152,6 +166,10 @@ mod tests {
         assert_eq!(fault_of_close(Some(1000), "connection idle timeout").kind, FaultKind::Idle);
         assert_eq!(fault_of_close(Some(1011), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1008), "max_active_conversations").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1008), "input_timeout_exceeded").kind, FaultKind::Idle);
+        assert_eq!(fault_of_close(Some(1013), "too many requests").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1013), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
         assert_eq!(fault_of_close(Some(1008), "DATA-0000").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);

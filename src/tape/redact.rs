@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::message::sense_of;
 use super::pseudonym::{Pseudonyms, Word};
 use super::{Agent, Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
@@ -38,6 +39,8 @@ pub struct Redactor {
     language: Option<String>,
     /// Turns that may go on.
     turns: BTreeMap<TurnId, Script>,
+    /// Words that come letter by letter, by the context and the place in its messages.
+    pub(super) aligned: BTreeMap<(String, &'static str), Word>,
     /// The stream's real name, and its made-up one.
     pub(super) stream: Option<(String, String)>,
 }
@@ -62,6 +65,7 @@ impl Redactor {
             buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
             language: None,
             turns: BTreeMap::new(),
+            aligned: BTreeMap::new(),
             stream: None,
         }
     }
@@ -161,11 +165,13 @@ impl Redactor {
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
             Body::Closed { code, reason } if is_covered => {
-                // The core hears of a limit or of a message without use, if the reason spoke of one, and of nothing else.
+                // The core hears of a limit, of idleness or of a message without use, if the reason spoke of one, and of nothing
+                // else.
                 let reason = match fault_of_close(code, &reason).kind {
-                    FaultKind::Busy => "limit",
                     FaultKind::Retryable if code == Some(1008) => "DATA-",
-                    FaultKind::Retryable | FaultKind::Fatal | FaultKind::Idle => "",
+                    kind @ (FaultKind::Busy | FaultKind::Idle | FaultKind::Fatal | FaultKind::Retryable) => {
+                        sense_of(kind)
+                    }
                 };
                 Body::Closed { code, reason: reason.to_owned() }
             }
@@ -300,6 +306,10 @@ fn garbage(body: Body) -> Body {
 #[cfg(test)]
 #[path = "redact_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "redact_voice_tests.rs"]
+mod voice_tests;
 
 #[cfg(test)]
 #[path = "redact_deepgram_tests.rs"]

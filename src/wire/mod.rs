@@ -3,9 +3,12 @@
 pub mod aura;
 pub mod cartesia;
 pub mod deepgram;
+pub mod elevenlabs;
 pub mod flux;
 pub mod flux_speak;
 pub mod gradium;
+pub mod gradium_tts;
 pub mod ink;
 pub mod relay;
+pub mod rime;
 pub mod twilio;

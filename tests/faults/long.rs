@@ -164,10 +164,10 @@ fn unheard(bench: &Bench, vendor: &dyn Vendor) -> Duration {
 /// Every word that a vendor was asked to say, in order.
 fn asked(vendor: &dyn Vendor) -> Vec<String> {
     let contexts = vendor.contexts();
-    contexts
-        .iter()
-        .flat_map(|context| context.inputs.concat().split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
+    let inputs = contexts.iter().flat_map(|context| &context.inputs);
+    // Texts are whole sentences here, whatever joins them; a command in one is not a word.
+    let words = inputs.flat_map(|input| input.split_whitespace()).filter(|word| *word != "<flush>");
+    words.map(str::to_owned).collect()
 }
 
 /// Every word of some turns.

@@ -30,11 +30,12 @@ pub(crate) struct Row {
 }
 
 /// Every vendor under test.
-pub(crate) const ROWS: &[Row] = &[Row {
-    name: "cartesia",
-    url: ("ws", "/tts/websocket"),
-    vendor: |faults| emulator(tts::Vendor::Cartesia, faults),
-}];
+pub(crate) const ROWS: &[Row] = &[
+    Row { name: "cartesia", url: ("ws", "/tts/websocket"), vendor: |faults| emulator(tts::Vendor::Cartesia, faults) },
+    Row { name: "gradium", url: ("ws", "/api/speech/tts"), vendor: |faults| emulator(tts::Vendor::Gradium, faults) },
+    Row { name: "elevenlabs", url: ("ws", ""), vendor: |faults| emulator(tts::Vendor::ElevenLabs, faults) },
+    Row { name: "rime", url: ("ws", "/ws3"), vendor: |faults| emulator(tts::Vendor::Rime, faults) },
+];
 
 /// One of the vendors that share an engine, speaking in tones.
 fn emulator(vendor: tts::Vendor, faults: &[String]) -> Option<Arc<dyn Vendor>> {

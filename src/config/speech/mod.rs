@@ -187,3 +187,6 @@ macro_rules! account_keys {
     };
 }
 use account_keys;
+
+#[cfg(test)]
+mod tests;

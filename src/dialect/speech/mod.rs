@@ -7,6 +7,12 @@ macro_rules! providers {
         $with! {
             /// Cartesia, or any server of its protocol.
             Cartesia cartesia,
+            /// Gradium, or any server of its protocol.
+            Gradium gradium,
+            /// ElevenLabs, or any server of its protocol for many contexts.
+            Elevenlabs elevenlabs,
+            /// Rime, or any server of its protocol.
+            Rime rime,
             /// Deepgram's Aura.
             Deepgram deepgram,
             /// Deepgram's Flux for speech.
@@ -49,6 +55,7 @@ macro_rules! settings {
 use serde::{Deserialize, Serialize};
 
 use super::TtsDialect;
+use crate::call::event::TimedWord;
 use crate::ids::{ContextId, StreamSid, TurnId};
 
 providers!(settings);
@@ -62,6 +69,31 @@ pub enum Language {
 /// A URL without its query.
 fn address(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// Seconds as a vendor tells them, in microseconds.
+fn micros(seconds: f64) -> u64 {
+    millis(seconds * 1e3)
+}
+
+/// Milliseconds as a vendor tells them, in microseconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a day first; NaN becomes 0")]
+fn millis(millis: f64) -> u64 {
+    (millis.clamp(0.0, 86_400_000.0) * 1e3) as u64
+}
+
+/// Words and their times in seconds, if there is one of each for every word.
+fn timed_words(words: Vec<String>, start: &[f64], end: &[f64]) -> Option<Vec<TimedWord>> {
+    if words.len() != start.len() || words.len() != end.len() {
+        return None;
+    }
+    let spans = start.iter().zip(end);
+    let words = words.into_iter().zip(spans).map(|(text, (start, end))| TimedWord {
+        text,
+        start_us: micros(*start),
+        end_us: micros(*end),
+    });
+    Some(words.collect())
 }
 
 /// Names a call's contexts as no other call does: `{stream}-{turn}.{serial}`.
