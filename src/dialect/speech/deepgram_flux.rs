@@ -238,7 +238,7 @@ impl DeepgramFlux {
                 self.settle()
             }
             // The answer to a `Flush` that had nothing left to end.
-            (State::Speaking(speech), "NO_ACTIVE_SPEECH") if speech.ends.is_empty() && speech.is_over_with(speech.flushed) => {
+            (State::Speaking(speech), "NO_ACTIVE_SPEECH") if speech.is_over() => {
                 let context = speech.context;
                 self.close(context)
             }
