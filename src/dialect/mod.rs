@@ -127,19 +127,6 @@ pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
     Fault { kind, reason }
 }
 
-/// What a vendor's words for people mean, where nothing else says what is wrong.
-pub fn kind_of_words(words: &str) -> FaultKind {
-    let words = words.to_lowercase();
-    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
-    if has(&["concurren", "limit", "too many", "max_active"]) {
-        FaultKind::Busy
-    } else if has(&["timeout", "timed out", "inactiv"]) {
-        FaultKind::Idle
-    } else {
-        FaultKind::Retryable
-    }
-}
-
 /// `url` with `query` behind its own, encoded as HTML forms are.
 fn url_with(url: &str, query: &[(&str, String)]) -> String {
     let mut text = url.split('#').next().unwrap_or_default().to_owned();
@@ -151,6 +138,19 @@ fn url_with(url: &str, query: &[(&str, String)]) -> String {
         }
     };
     Serializer::for_suffix(text, start).extend_pairs(query).finish()
+}
+
+/// What a vendor's words for people mean, where nothing else says what is wrong.
+pub fn kind_of_words(words: &str) -> FaultKind {
+    let words = words.to_lowercase();
+    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    if has(&["concurren", "limit", "too many", "max_active"]) {
+        FaultKind::Busy
+    } else if has(&["timeout", "timed out", "inactiv"]) {
+        FaultKind::Idle
+    } else {
+        FaultKind::Retryable
+    }
 }
 
 #[cfg(test)]

@@ -243,7 +243,13 @@ fn request(text: &str) -> String {
     let context = word(&["context_id", "contextId", "client_req_id"]).unwrap_or("?");
     let flag = |name| message.get(name).and_then(Value::as_bool).unwrap_or(false);
     match word(&["type", "operation"]) {
-        Some(kind) => return typed_request(kind, context, word(&["text"])),
+        Some("text") => return format!("speak {context} {:?}", word(&["text"]).unwrap_or_default()),
+        // What is for all that a socket holds bears no name.
+        Some(kind) => {
+            let named = format!("{} {context}", kind.to_lowercase());
+            let named = named.trim_end_matches(" ?");
+            return word(&["text"]).map_or_else(|| named.to_owned(), |text| format!("{named} {text:?}"));
+        }
         None if flag("close_context") => return format!("close {context}"),
         None => {}
     }
@@ -254,14 +260,6 @@ fn request(text: &str) -> String {
         (_, "", _, false) => format!("finish {context}"),
         (_, transcript, ..) => format!("speak {context} {transcript:?}"),
     }
-}
-
-/// One of a vendor whose requests say what they are. What concerns all that a socket holds bears no name.
-fn typed_request(kind: &str, context: &str, text: Option<&str>) -> String {
-    let kind = if kind == "text" { "speak".to_owned() } else { kind.to_lowercase() };
-    let on = if context == "?" { String::new() } else { format!(" {context}") };
-    let text = text.map(|text| format!(" {text:?}")).unwrap_or_default();
-    format!("{kind}{on}{text}")
 }
 
 #[cfg(test)]

@@ -158,18 +158,18 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
-            // Of a voice it is speech, whether the call wanted it or not.
-            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) && self.audio == Audio::Silence => {
-                Body::Binary(Bytes::from(vec![silence.silence(); bytes.len()]))
-            }
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
+            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) => {
+                // Of a voice it is speech, whether the call wanted it or not; what is no audio to the call may be anything.
+                let is_covered = self.audio == Audio::Silence || (is_covered && !is_heard);
+                Body::Binary(if is_covered { vec![silence.silence(); bytes.len()].into() } else { bytes })
+            }
             Body::Closed { code, reason } if is_covered => {
-                // The core hears of a limit, of idleness or of a message without use, if the reason spoke of one, and of nothing
-                // else.
+                // The core hears of a limit, of idleness or of a message without use, if the reason spoke of one, and of nothing else.
                 let reason = match fault_of_close(code, &reason).kind {
                     FaultKind::Retryable if code == Some(1008) => "DATA-",
-                    kind @ (FaultKind::Busy | FaultKind::Idle | FaultKind::Fatal | FaultKind::Retryable) => {
+                    kind @ (FaultKind::Retryable | FaultKind::Fatal | FaultKind::Busy | FaultKind::Idle) => {
                         sense_of(kind)
                     }
                 };
@@ -308,9 +308,8 @@ fn garbage(body: Body) -> Body {
 mod tests;
 
 #[cfg(test)]
-#[path = "redact_voice_tests.rs"]
-mod voice_tests;
-
-#[cfg(test)]
 #[path = "redact_deepgram_tests.rs"]
 mod deepgram_tests;
+#[cfg(test)]
+#[path = "redact_voice_tests.rs"]
+mod voice_tests;
