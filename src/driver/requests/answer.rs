@@ -41,7 +41,7 @@ pub(super) fn bytes_max(format: SourceFormat, text: &str) -> u64 {
 }
 
 /// An answer on its way: speech that can be read, or why there is none. Dropping it closes its connection.
-pub(super) type Answer = BoxFuture<'static, Result<Speech, Fault>>;
+pub(super) type Answer = BoxFuture<'static, Result<Box<Speech>, Fault>>;
 
 /// Who is asked, and in which words.
 pub(super) struct Asking {
@@ -61,7 +61,7 @@ impl Asking {
             let status = response.status().as_u16();
             let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
             if dialect.is_speech(status, kind) {
-                return Ok(Speech::new(response, bytes_max));
+                return Ok(Box::new(Speech::new(response, bytes_max)));
             }
             let refusal = timeout(REFUSAL_LIMIT, http::read(response, REFUSAL_BYTES_MAX)).await;
             let (body, _) = refusal.unwrap_or((Vec::new(), http::BodyEnd::Cut));

@@ -62,7 +62,7 @@ pub(super) async fn serve(
 
 /// Something to do, in the order in which it was asked for.
 enum Job {
-    Speak(Text),
+    Speak(Box<Text>),
     Finish { context: ContextId },
 }
 
@@ -83,9 +83,9 @@ enum State {
     /// Asked for.
     Asked(Answer),
     /// There is an answer, which nobody reads yet; or there is none.
-    Answered(Result<Speech, Fault>),
+    Answered(Result<Box<Speech>, Fault>),
     /// The answer is being passed on.
-    Heard(Speech),
+    Heard(Box<Speech>),
 }
 
 /// What happened to the first job.
@@ -118,7 +118,7 @@ impl Link {
             TtsCommand::Speak { on, .. } | TtsCommand::Finish { on } if self.failed.contains(&on.context) => {}
             TtsCommand::Speak { on, text } => {
                 let text = Text::new(&self.asking, &on, &text);
-                self.jobs.push_back(Job::Speak(text));
+                self.jobs.push_back(Job::Speak(Box::new(text)));
             }
             TtsCommand::Finish { on } => self.jobs.push_back(Job::Finish { context: on.context }),
             TtsCommand::Cancel { context, .. } => self.forget(context),
@@ -251,11 +251,13 @@ impl Text {
                     None => return Step::Spoken { context },
                 },
                 State::Asked(answer) => self.state = State::Answered(answer.await),
-                State::Answered(answered) => {
-                    match std::mem::replace(answered, Err(taken())) {
-                        Ok(speech) => self.state = State::Heard(speech),
-                        Err(fault) => return Step::Failed { context, fault },
-                    };
+                State::Answered(_) => {
+                    let answered = std::mem::replace(&mut self.state, State::Waiting);
+                    match answered {
+                        State::Answered(Ok(speech)) => self.state = State::Heard(speech),
+                        State::Answered(Err(fault)) => return Step::Failed { context, fault },
+                        State::Waiting | State::Asked(_) | State::Heard(_) => self.state = answered,
+                    }
                 }
                 State::Heard(speech) => {
                     return match speech.next(asking.dialect.as_ref()).await {
@@ -286,11 +288,6 @@ impl Text {
             }
         }
     }
-}
-
-/// Stands where an answer was that has been taken; nobody sees it, since its place is taken at once.
-fn taken() -> Fault {
-    Fault { kind: FaultKind::Retryable, reason: "the answer was taken".to_owned() }
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::audio::{Encoding, SourceFormat};
 use crate::dialect::speech::{Language, openai};
-use crate::emulate::cartesia::tone;
 use crate::emulate::speech::{Emulator, End, Journal, RATE, Record, Server, Settings, Voice};
+use crate::emulate::tts::tone;
 use crate::http::{self, Http, Unreachable};
 use crate::ids::{StreamSid, TurnId};
 
@@ -420,7 +420,9 @@ async fn it_speaks_over_loopback_on_connections_that_are_kept() {
     rig.finish(1);
     let said = rig.said().await;
     assert_eq!((said.done, said.audio.len()), (Some(context(1)), 4 * TEXT_BYTES));
-    assert_eq!((journal.counts().requests, journal.counts().connections), (4, 2));
+    // Two are used at once; one more may be made in vain while another comes free.
+    assert_eq!(journal.counts().requests, 4);
+    assert!((2..=3).contains(&journal.counts().connections), "{:?}", journal.counts());
 
     rig.speak(2, &"word ".repeat(400));
     rig.next().await;
