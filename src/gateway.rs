@@ -19,7 +19,7 @@ use crate::call::settings::{
 };
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, Section, TextRule, narrow};
 use crate::driver::{Dialler, Meter, Shelf};
-use crate::http::{HttpError, TrustError};
+use crate::http::{self, Http, HttpError, TrustError};
 use crate::player::{self, Player};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
@@ -53,7 +53,7 @@ pub enum GatewayError {
     Player(#[source] HttpError),
     /// The voice cannot be dialled.
     #[error("speech.{0}")]
-    Dialler(&'static str, #[source] TrustError),
+    Dialler(&'static str, #[source] HttpError),
     /// The app cannot be dialled.
     #[error("agent.relay")]
     App(#[source] TrustError),
@@ -186,10 +186,13 @@ fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
     Ok(voices.into_iter().unzip())
 }
 
-fn remote(section: &dyn Section) -> Result<(Voice, Speaker), TrustError> {
+fn remote(section: &dyn Section) -> Result<(Voice, Speaker), HttpError> {
     let shared_out = section.account().max_contexts.is_some();
+    // Its language says which of them is used; to have both costs nothing but this moment.
     let dialler = Arc::new(Dialler::new(section.ca_file())?);
-    Ok((Voice { shared_out, ..section.voice() }, Speaker::Remote { settings: section.settings(), dialler }))
+    let exchange = Arc::new(Http::new(http::Settings { authorities: section.ca_file(), ..http::Settings::default() })?);
+    let speaker = Speaker::Remote { settings: section.settings(), dialler, exchange };
+    Ok((Voice { shared_out, ..section.voice() }, speaker))
 }
 
 fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {

@@ -45,6 +45,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
             "bytes",
             "futures_util",
             "prometheus_client",
+            // The requests to voices that are asked over HTTP, and their answers.
+            "reqwest",
             "rustls",
             "thiserror",
             "tokio",

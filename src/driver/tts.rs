@@ -8,10 +8,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::dial::Dialler;
 use super::meter::Meter;
-use super::{link, local, player};
+use super::{link, local, player, requests};
 use crate::call::action::TtsCommand;
 use crate::call::event::{TtsEvent, VoiceIndex};
-use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect};
+use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect, TtsRequests};
+use crate::http::Exchange;
 use crate::ids::CallTime;
 use crate::player::Player;
 use crate::voice;
@@ -28,6 +29,13 @@ pub enum VoiceLink {
         /// How to get there.
         dialler: Arc<Dialler>,
     },
+    /// By a request for each text, over HTTP.
+    Requests {
+        /// Its language.
+        dialect: Arc<dyn TtsRequests>,
+        /// Who carries the requests.
+        exchange: Arc<dyn Exchange>,
+    },
     /// In this process.
     Local(voice::Pool),
 }
@@ -36,6 +44,7 @@ impl std::fmt::Debug for VoiceLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             VoiceLink::Socket { .. } => "Socket",
+            VoiceLink::Requests { .. } => "Requests",
             VoiceLink::Local(_) => "Local",
         })
     }
@@ -44,6 +53,7 @@ impl std::fmt::Debug for VoiceLink {
 /// A way to a voice, once its language has gone to the call's [`Peers`].
 enum Way {
     Socket(Arc<Dialler>),
+    Requests(Arc<dyn TtsRequests>, Arc<dyn Exchange>),
     Local(voice::Pool),
     /// Behind the voices: what plays clips.
     Player(Player, Arc<Meter>),
@@ -52,7 +62,11 @@ enum Way {
 /// The live end of a link.
 enum Live {
     Socket(link::Live),
-    Local { outbox: mpsc::Sender<TtsCommand>, _leave: DropGuard },
+    /// A task that takes the core's own commands.
+    Local {
+        outbox: mpsc::Sender<TtsCommand>,
+        _leave: DropGuard,
+    },
 }
 
 struct Link {
@@ -180,6 +194,7 @@ impl VoiceLink {
     fn split(self) -> (Way, Option<Box<dyn TtsDialect>>) {
         match self {
             VoiceLink::Socket { dialect, dialler } => (Way::Socket(dialler), Some(dialect)),
+            VoiceLink::Requests { dialect, exchange } => (Way::Requests(dialect, exchange), None),
             VoiceLink::Local(pool) => (Way::Local(pool), None),
         }
     }
@@ -198,6 +213,10 @@ impl Way {
             Way::Socket(dialler) => {
                 let live = link::Live::open(handshake?, dialler.clone(), port, inbox, OUTBOX_MESSAGES, tasks);
                 Some(Live::Socket(live))
+            }
+            Way::Requests(dialect, exchange) => {
+                let voice = (dialect.clone(), exchange.clone());
+                Some(Live::serve(|commands| requests::serve(voice, port, inbox, commands), tasks))
             }
             Way::Local(pool) => {
                 let pool = pool.clone();

@@ -204,7 +204,7 @@ fn a_vendor_that_still_sends_what_was_cancelled_is_not_hung_up_before_its_end() 
     let mut rig = Rig::new(first(|voice| voice.cancel = Cancel::Awaited));
     rig.mood = Mood { deaf_to_cancel: true, ..Mood::default() };
     rig.begin();
-    rig.say(1, &LINE.repeat(5));
+    rig.say(1, &LINE.repeat(3));
     rig.run_to(1_000);
     rig.speech();
     rig.say(2, "Now this.");

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, Names, address, millis};
+use super::{Language, Link, Names, address, millis};
 use crate::audio::{Encoding, SourceFormat};
 use crate::call::action::{Place, TtsCommand};
 use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
@@ -106,6 +106,7 @@ pub struct Elevenlabs {
     names: Names,
     /// The contexts of this link that are not final. What bears any other name is nobody's.
     contexts: BTreeMap<ContextId, Live>,
+    link: Link,
 }
 
 /// A context that is not final.
@@ -123,7 +124,7 @@ struct Live {
 impl Elevenlabs {
     /// The codec of the call whose stream is `stream`.
     pub fn new(settings: Settings, stream: &StreamSid) -> Self {
-        Elevenlabs { settings, names: Names::new(stream), contexts: BTreeMap::new() }
+        Elevenlabs { settings, names: Names::new(stream), contexts: BTreeMap::new(), link: Link::default() }
     }
 
     fn decode_text(&mut self, text: &str) -> Option<TtsEvent> {
@@ -132,8 +133,8 @@ impl Elevenlabs {
         let context = named.and_then(|name| self.names.context_of(name)).filter(|id| self.contexts.contains_key(id));
         let is_error = response.error.is_some() || response.code.is_some();
         let event = match context {
-            // One without a name may be ours; one with somebody else's is not.
-            None if is_error && named.is_none() => TtsEvent::Failed { context, fault: fault_of(&response) },
+            // Without a name it ends the socket.
+            None if is_error && named.is_none() => self.link.lost(fault_of(&response)),
             None => TtsEvent::Ignored,
             Some(id) if is_error => {
                 self.contexts.remove(&id);
@@ -141,6 +142,7 @@ impl Elevenlabs {
             }
             Some(context) => {
                 let event = self.contexts.get_mut(&context)?.on(context, self.settings.format, &response)?;
+                self.link.note(&event);
                 // The last message may have audio as well: that is heard, and the core does without the other word.
                 if event == TtsEvent::Ignored && response.is_final == Some(true) {
                     self.contexts.remove(&context);
@@ -153,6 +155,7 @@ impl Elevenlabs {
     }
 
     fn speak(&mut self, on: &Place, text: &str, send: &mut dyn FnMut(Outgoing)) {
+        self.link.voice = Some(on.voice);
         let context_id = &self.names.name_of(on.context);
         let live = self.contexts.entry(on.context).or_insert_with(|| {
             let speed = on.delivery.speed.or(self.settings.speed).map(|speed| speed.clamp(SPEED.0, SPEED.1));
@@ -184,6 +187,7 @@ impl Elevenlabs {
 impl TtsDialect for Elevenlabs {
     fn dial(&mut self) -> Handshake {
         self.contexts.clear();
+        self.link = Link::default();
         Handshake { url: self.settings.whole_url(), headers: vec![("xi-api-key", self.settings.api_key.clone())] }
     }
 

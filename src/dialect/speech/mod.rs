@@ -17,6 +17,8 @@ macro_rules! providers {
             Deepgram deepgram,
             /// Deepgram's Flux for speech.
             DeepgramFlux deepgram_flux,
+            /// OpenAI's speech over HTTP, or any engine that serves the same.
+            Openai openai,
         }
     };
 }
@@ -52,10 +54,12 @@ macro_rules! settings {
     };
 }
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::TtsDialect;
-use crate::call::event::TimedWord;
+use super::{TtsDialect, TtsRequests};
+use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent, VoiceIndex};
 use crate::ids::{ContextId, StreamSid, TurnId};
 
 providers!(settings);
@@ -64,11 +68,38 @@ providers!(settings);
 pub enum Language {
     /// Messages over one socket.
     Socket(Box<dyn TtsDialect>),
+    /// A request for each text, over HTTP.
+    Requests(Arc<dyn TtsRequests>),
 }
 
 /// A URL without its query.
 fn address(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// What is known of a link as a whole, for vendors that tell of its end before they close it: the close frame says less.
+#[derive(Debug, Default)]
+struct Link {
+    /// Whose it is; known from the first text on.
+    voice: Option<VoiceIndex>,
+    has_spoken: bool,
+}
+
+impl Link {
+    /// Takes note of what a message meant.
+    fn note(&mut self, event: &TtsEvent) {
+        self.has_spoken |= matches!(event, TtsEvent::Audio { .. } | TtsEvent::TimedAudio { .. });
+    }
+
+    /// The vendor ends it. What has spoken has a good key and a good voice, so that another link may do.
+    fn lost(&self, fault: Fault) -> TtsEvent {
+        let kind = if self.has_spoken && fault.kind == FaultKind::Fatal { FaultKind::Retryable } else { fault.kind };
+        let fault = Fault { kind, ..fault };
+        match self.voice {
+            Some(voice) => TtsEvent::Down { voice, fault },
+            None => TtsEvent::Failed { context: None, fault },
+        }
+    }
 }
 
 /// Seconds as a vendor tells them, in microseconds.
