@@ -67,10 +67,8 @@ impl Row {
 pub(crate) fn link(speaker: Speaker, stream: &StreamSid, network: &Arc<dyn Connect>) -> VoiceLink {
     match speaker {
         Speaker::Local(pool) => VoiceLink::Local(pool),
-        Speaker::Remote { settings, dialler } => match settings.language(stream) {
-            Language::Socket(dialect) => {
-                VoiceLink::Socket { dialect, dialler: Arc::new((*dialler).clone().over(network.clone())) }
-            }
+        Speaker::Remote { settings, account } => match settings.language(stream) {
+            Language::Socket(dialect) => VoiceLink::Socket { dialect, account: account.over(network.clone()) },
         },
     }
 }
