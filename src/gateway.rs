@@ -20,7 +20,7 @@ use crate::call::settings::{
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, Section, TextRule, narrow};
 use crate::driver::account::{self, Succession};
 use crate::driver::{Account, Dialler, Meter, Shelf};
-use crate::http::{HttpError, TrustError};
+use crate::http::{self, Http, HttpError, TrustError};
 use crate::player::{self, Player};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
@@ -54,7 +54,7 @@ pub enum GatewayError {
     Player(#[source] HttpError),
     /// The voice cannot be dialled.
     #[error("speech.{0}")]
-    Dialler(&'static str, #[source] TrustError),
+    Dialler(&'static str, #[source] HttpError),
     /// The app cannot be dialled.
     #[error("agent.relay")]
     App(#[source] TrustError),
@@ -181,9 +181,8 @@ fn voices(config: &Config, meter: &Meter) -> Result<(Vec<Voice>, Vec<Speaker>), 
         voices.push(match config.speech.section(*provider) {
             None => local(),
             Some(section) => {
-                let dialler = Dialler::new(section.ca_file());
-                let dialler = dialler.map_err(|error| GatewayError::Dialler(provider.as_str(), error))?;
-                remote(section, dialler, succession, meter)
+                let remote = remote(section, succession, meter);
+                remote.map_err(|error| GatewayError::Dialler(provider.as_str(), error))?
             }
         });
     }
@@ -193,7 +192,7 @@ fn voices(config: &Config, meter: &Meter) -> Result<(Vec<Voice>, Vec<Speaker>), 
     Ok(voices.into_iter().unzip())
 }
 
-fn remote(section: &dyn Section, dialler: Dialler, succession: Succession, meter: &Meter) -> (Voice, Speaker) {
+fn remote(section: &dyn Section, succession: Succession, meter: &Meter) -> Result<(Voice, Speaker), HttpError> {
     let (limits, voice) = (section.account(), section.voice());
     let voice = Voice { shared_out: limits.max_contexts.is_some(), ..voice };
     let account = account::Settings {
@@ -206,8 +205,11 @@ fn remote(section: &dyn Section, dialler: Dialler, succession: Succession, meter
         // Without randomness nodes may come back in step, which their limits bear.
         seed: random_bytes().map_or(0, u64::from_be_bytes),
     };
-    let account = Account::new(account, Arc::new(dialler), meter);
-    (voice, Speaker::Remote { settings: section.settings(), account })
+    // Its language says which of them is used; to have both costs nothing but this moment.
+    let dialler = Arc::new(Dialler::new(section.ca_file())?);
+    let exchange = Arc::new(Http::new(http::Settings { authorities: section.ca_file(), ..http::Settings::default() })?);
+    let account = Account::new(account, dialler, meter);
+    Ok((voice, Speaker::Remote { settings: section.settings(), account, exchange }))
 }
 
 fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {

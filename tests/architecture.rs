@@ -48,6 +48,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
             "futures_util",
             "governor",
             "prometheus_client",
+            // The requests to voices that are asked over HTTP, and their answers.
+            "reqwest",
             "rustls",
             "thiserror",
             "tokio",

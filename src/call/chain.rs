@@ -72,11 +72,19 @@ impl Call {
         next != voice
     }
 
+    /// A wait that begins after the caller has heard silence for long enough is none.
+    pub(super) fn hand_over_if_due(&mut self, now: CallTime) {
+        if self.handover_at().is_some_and(|at| at <= now) {
+            self.on_handover(now);
+        }
+    }
+
     /// When the turn that is heard is given to another voice, because its own keeps the caller waiting.
     pub(super) fn handover_at(&self) -> Option<CallTime> {
         let turn = self.turns.front()?;
         let since = self.owed_silence?.max(turn.voice_since);
-        (self.has_successor(turn.voice) && self.fault_of_wait(0).is_some()).then(|| since + HANDOVER)
+        (self.has_successor(turn.voice) && self.fault_of_wait(0).is_some())
+            .then(|| (since + HANDOVER).max(self.patient_until))
     }
 
     /// The voice of the turn that is heard has kept the caller waiting for too long.

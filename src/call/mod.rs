@@ -212,6 +212,7 @@ impl Call {
         self.close_turns(now);
         self.release(now, Duration::ZERO);
         self.watch_silence(now);
+        self.hand_over_if_due(now);
         self.watch_idleness(now);
     }
 

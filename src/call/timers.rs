@@ -123,7 +123,7 @@ impl Call {
             offer(link.due(), Timer::Redial(voice));
             offer(Self::leaves_at(link), Timer::Leaving(voice));
         }
-        offer(self.handover_at().map(|at| at.max(self.patient_until)), Timer::Handover);
+        offer(self.handover_at(), Timer::Handover);
         offer(self.owed_silence.map(|since| (since + limits.silence).max(self.patient_until)), Timer::Silence);
         offer(self.hearing.as_ref().and_then(super::hearing::Hearing::due), Timer::Hearing);
         if let Some((at, timer)) = self.lifetime_due() {

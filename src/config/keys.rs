@@ -456,7 +456,7 @@ mod tests {
             ("playout.lead", Some("playout.lead_ms")),
             ("server.listn", Some("server.listen")),
             ("server.publicUrl", Some("server.public_url")),
-            ("speech.voice", Some("speech.cartesia.voice")),
+            ("speech.emotion", Some("speech.cartesia.emotion")),
             ("cartesia", Some("speech.cartesia")),
             ("bargein.policy", Some("barge_in.policy")),
             ("zebra", None),

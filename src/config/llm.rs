@@ -107,7 +107,7 @@ pub struct AgentTool {
 }
 
 /// A JSON object, which is carried through the layers as text.
-fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+pub(super) fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
     let text = String::deserialize(deserializer)?;
     serde_json::from_str(&text).map_err(|_| D::Error::custom("not in the form that was checked"))
 }

@@ -38,7 +38,7 @@ pub use settings::{
     Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Config, Log, LogFormat, LogLevel, Player, Playout,
     Script, Server, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule, Trust, Twilio,
 };
-pub use speech::{Account, Cartesia, Deepgram, DeepgramFlux, OnFailure, Provider, Section, SectionProblem, Speech};
+pub use speech::*;
 
 use layers::{Layer, Reading};
 use problem::Fault;

@@ -163,7 +163,7 @@ fn all_mistakes_of_all_sources_are_told_at_once_with_place_and_fix() {
     );
     input.environment = variables(&[
         ("TRUNKLINE__SPEECH__CARTESIA__SAMPLE_RATE", "11025"),
-        ("TRUNKLINE__SPEECH__VOICE", "x"),
+        ("TRUNKLINE__SPEECH__EMOTION", "x"),
         ("TRUNKLINE__PLAYOUT__LEAD_MS", "60"),
         ("TRUNKLINE__AGENT__SCRIPT__LINES", "hello"),
         ("TRUNKLINE__AGENT__SCRIPT__DIGITS__12", "hello"),
@@ -187,7 +187,7 @@ fn all_mistakes_of_all_sources_are_told_at_once_with_place_and_fix() {
         "environment variable TRUNKLINE__AGENT__SCRIPT__DIGITS__12: agent.script.digits.12 is not a key of a telephone; name it by one of 0 to 9, *, #, A to D",
         "environment variable TRUNKLINE__AGENT__SCRIPT__LINES: agent.script.lines is not a list; write a list of texts in quotes, such as [\"one\", \"two\"]",
         "environment variable TRUNKLINE__SPEECH__CARTESIA__SAMPLE_RATE: speech.cartesia.sample_rate is 11025; write one of 8000, 16000, 22050, 24000, 44100, 48000",
-        "environment variable TRUNKLINE__SPEECH__VOICE: speech.voice is not a key; did you mean speech.cartesia.voice?",
+        "environment variable TRUNKLINE__SPEECH__EMOTION: speech.emotion is not a key; did you mean speech.cartesia.emotion?",
         "command line: server.listen is \"localhost:80\"; write an IP address and a port, such as \"127.0.0.1:8080\"",
         "configuration: server.public_url is missing, although twilio.auth_token is set: signatures cover the address that Twilio calls; set it, for example by TRUNKLINE__SERVER__PUBLIC_URL, or start with --insecure",
     ];

@@ -15,7 +15,7 @@ pub use peers::{Peers, carrier_event};
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 
-use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, TtsCommand};
+use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, Place, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
 use crate::ids::CallTime;
 
@@ -71,6 +71,35 @@ pub trait TtsDialect: Send {
     fn encode(&mut self, at: CallTime, command: &TtsCommand, send: &mut dyn FnMut(Outgoing));
 }
 
+/// A request for speech, over HTTP. `Debug` shows nothing of what is to be spoken.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SpeechRequest {
+    /// An `http` or `https` URL, to which it is posted.
+    pub url: String,
+    /// Headers; the values of some are secret.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for SpeechRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeechRequest").field("body", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// The language of a voice that is sent a request for each text, and answers each with headerless samples. It has no state.
+pub trait TtsRequests: Send + Sync {
+    /// How to ask for a text; `None` if there is nothing in it that could be heard.
+    fn request(&self, on: &Place, text: &str) -> Option<SpeechRequest>;
+    /// Whether an answer with this status and this `Content-Type` (empty if it has none) may be speech.
+    fn is_speech(&self, status: u16, content_type: &str) -> bool;
+    /// What an answer means that is none; `body` is its beginning, as far as it came.
+    fn refusal(&self, status: u16, body: &[u8]) -> Fault;
+    /// What is wrong if a piece of an answer is no speech after all. `is_first`: the answer begins with it.
+    fn fault_in(&self, piece: &[u8], is_first: bool) -> Option<Fault>;
+}
+
 /// The language of a vendor that writes down what the caller says.
 pub trait SttDialect: Send {
     /// A new link: where and how to dial, and what is spoken on it. `language` is the caller's, if it is not the vendor's
@@ -113,14 +142,14 @@ pub fn fault_of_status(status: u16) -> Fault {
 
 /// What it means that a socket was closed with a code (RFC 6455, section 7.4), or without one.
 pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
-    let busy = ["concurren", "limit", "too many"].iter().any(|word| reason.to_lowercase().contains(word));
-    let kind = match code {
-        Some(1000) => FaultKind::Idle,
-        Some(1008) if busy => FaultKind::Busy,
+    let kind = match (code, kind_of_words(reason)) {
+        (Some(1000), _) => FaultKind::Idle,
+        // Limits of all sorts end with this code, and so do mistakes: only the words tell.
+        (Some(1008), kind @ (FaultKind::Busy | FaultKind::Idle)) => kind,
         // Deepgram's word for a message that it could not use, which says nothing of the next one.
-        Some(1008) if reason.starts_with("DATA-") => FaultKind::Retryable,
-        Some(1002 | 1003 | 1007 | 1008) => FaultKind::Fatal,
-        Some(_) | None => FaultKind::Retryable,
+        (Some(1008), _) if reason.starts_with("DATA-") => FaultKind::Retryable,
+        (Some(1002 | 1003 | 1007 | 1008), _) => FaultKind::Fatal,
+        (Some(_) | None, _) => FaultKind::Retryable,
     };
     let reason = code.map_or_else(|| "the connection broke".to_owned(), |code| format!("closed with code {code}"));
     Fault { kind, reason }
@@ -139,6 +168,19 @@ fn url_with(url: &str, query: &[(&str, String)]) -> String {
     Serializer::for_suffix(text, start).extend_pairs(query).finish()
 }
 
+/// What a vendor's words for people mean, where nothing else says what is wrong.
+pub fn kind_of_words(words: &str) -> FaultKind {
+    let words = words.to_lowercase();
+    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    if has(&["concurren", "limit", "too many", "max_active"]) {
+        FaultKind::Busy
+    } else if has(&["timeout", "timed out", "inactiv"]) {
+        FaultKind::Idle
+    } else {
+        FaultKind::Retryable
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +194,8 @@ mod tests {
         assert_eq!(fault_of_close(Some(1000), "connection idle timeout").kind, FaultKind::Idle);
         assert_eq!(fault_of_close(Some(1011), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1008), "max_active_conversations").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1008), "input_timeout_exceeded").kind, FaultKind::Idle);
         assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
         assert_eq!(fault_of_close(Some(1008), "DATA-0000").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);

@@ -17,6 +17,7 @@ pub mod meter;
 mod outbox;
 mod player;
 mod record;
+mod requests;
 mod tts;
 
 use std::collections::VecDeque;

@@ -9,10 +9,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::account::{Account, Leases, Urgency};
 use super::meter::Meter;
-use super::{link, local, player};
+use super::{link, local, player, requests};
 use crate::call::action::{AgentReport, TtsCommand};
 use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
-use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect};
+use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect, TtsRequests};
+use crate::http::Exchange;
 use crate::ids::{CallTime, ContextId};
 use crate::player::Player;
 use crate::voice;
@@ -29,6 +30,15 @@ pub enum VoiceLink {
         /// How to get there, and what all calls share of it.
         account: Arc<Account>,
     },
+    /// By a request for each text, over HTTP.
+    Requests {
+        /// Its language.
+        dialect: Arc<dyn TtsRequests>,
+        /// Who carries the requests.
+        exchange: Arc<dyn Exchange>,
+        /// What all calls share of it.
+        account: Arc<Account>,
+    },
     /// In this process.
     Local(voice::Pool),
 }
@@ -37,14 +47,19 @@ impl std::fmt::Debug for VoiceLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             VoiceLink::Socket { .. } => "Socket",
+            VoiceLink::Requests { .. } => "Requests",
             VoiceLink::Local(_) => "Local",
         })
     }
 }
 
+/// What is asked, and who carries it.
+type Requested = (Arc<dyn TtsRequests>, Arc<dyn Exchange>);
+
 /// A way to a voice, once its language has gone to the call's [`Peers`].
 enum Way {
     Socket(Arc<Account>),
+    Requests(Requested, Arc<Account>),
     Local(voice::Pool),
     /// Behind the voices: what plays clips.
     Player(Player, Arc<Meter>),
@@ -53,7 +68,11 @@ enum Way {
 /// The live end of a link.
 enum Live {
     Socket(link::Live),
-    Local { outbox: mpsc::Sender<TtsCommand>, _leave: DropGuard },
+    /// A task that takes the core's own commands.
+    Local {
+        outbox: mpsc::Sender<TtsCommand>,
+        _leave: DropGuard,
+    },
 }
 
 struct Link {
@@ -202,7 +221,7 @@ impl Links {
 impl Link {
     fn new(way: Way) -> Self {
         let account = match &way {
-            Way::Socket(account) => Some(account.clone()),
+            Way::Socket(account) | Way::Requests(_, account) => Some(account.clone()),
             Way::Local(_) | Way::Player(..) => None,
         };
         Link { way, live: None, count: 0, leases: Leases::new(account), standing: Standing::default() }
@@ -277,6 +296,7 @@ impl VoiceLink {
     fn split(self) -> (Way, Option<Box<dyn TtsDialect>>) {
         match self {
             VoiceLink::Socket { dialect, account } => (Way::Socket(account), Some(dialect)),
+            VoiceLink::Requests { dialect, exchange, account } => (Way::Requests((dialect, exchange), account), None),
             VoiceLink::Local(pool) => (Way::Local(pool), None),
         }
     }
@@ -295,6 +315,18 @@ impl Way {
             Way::Socket(account) => {
                 let live = link::Live::open(handshake?, account.clone(), port, inbox, OUTBOX_MESSAGES, tasks);
                 Some(Live::Socket(live))
+            }
+            Way::Requests(voice, account) => {
+                let (voice, admitted) = (voice.clone(), account.admit());
+                let serving = |commands| async move {
+                    match admitted {
+                        // Nothing is dialled: a probe waits for the first audio.
+                        Ok(_probe) => requests::serve(voice, port, inbox, commands).await,
+                        // When the call is over there is nobody to tell.
+                        Err(refusal) => drop(inbox.send(Input { port, body: Body::Refused(refusal) }).await),
+                    }
+                };
+                Some(Live::serve(serving, tasks))
             }
             Way::Local(pool) => {
                 let pool = pool.clone();

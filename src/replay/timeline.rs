@@ -107,7 +107,7 @@ impl Timeline {
         let kind = match body {
             Body::Text(text) => {
                 let message: Value = serde_json::from_str(text).unwrap_or_default();
-                message.get("type").and_then(Value::as_str).unwrap_or("nonsense").to_owned()
+                kind_of(&message).to_owned()
             }
             Body::Voice(TtsEvent::Audio { .. } | TtsEvent::TimedAudio { .. }) => "chunk".to_owned(),
             Body::Voice(TtsEvent::Words { .. }) => "timestamps".to_owned(),
@@ -131,7 +131,7 @@ impl Timeline {
                 self.chunks += 1;
                 None
             }
-            "timestamps" | "flush_done" => None,
+            "timestamps" | "flush_done" | "flushed" | "text" | "ready" | "need_more_text" => None,
             _ => Some(format!("<- voice {voice} {kind}")),
         }
     }
@@ -224,29 +224,36 @@ fn name_of(command: &TtsCommand) -> &'static str {
     }
 }
 
+/// What a vendor's message is. Vendors have different names for what is alike, and one has none.
+fn kind_of(message: &Value) -> &str {
+    match message.get("type").and_then(Value::as_str) {
+        Some("audio") => "chunk",
+        Some(kind) => kind,
+        None if message.get("error").is_some() || message.get("code").is_some() => "error",
+        None if message.get("isFinal").and_then(Value::as_bool) == Some(true) => "done",
+        None if message.get("audio").is_some() => "chunk",
+        None => "nonsense",
+    }
+}
+
 /// A request to a vendor without what is the same in all of them.
 fn request(text: &str) -> String {
     let message: Value = serde_json::from_str(text).unwrap_or_default();
-    match message.get("type").and_then(Value::as_str) {
-        Some(kind) => typed_request(kind, &message),
-        None => request_on_context(&message),
-    }
-}
-
-/// One of a vendor whose requests say what they are.
-fn typed_request(kind: &str, message: &Value) -> String {
-    let kind = kind.to_lowercase();
-    match message.get("text").and_then(Value::as_str) {
-        Some(text) => format!("{kind} {text:?}"),
-        None => kind,
-    }
-}
-
-/// One of a vendor whose requests are all alike, and name their context.
-fn request_on_context(message: &Value) -> String {
-    let context = message.get("context_id").and_then(Value::as_str).unwrap_or("?");
+    let word = |names: &[&str]| names.iter().find_map(|name| message.get(*name)?.as_str());
+    let context = word(&["context_id", "contextId", "client_req_id"]).unwrap_or("?");
     let flag = |name| message.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let transcript = message.get("transcript").and_then(Value::as_str).unwrap_or_default();
+    match word(&["type", "operation"]) {
+        Some("text") => return format!("speak {context} {:?}", word(&["text"]).unwrap_or_default()),
+        // What is for all that a socket holds bears no name.
+        Some(kind) => {
+            let named = format!("{} {context}", kind.to_lowercase());
+            let named = named.trim_end_matches(" ?");
+            return word(&["text"]).map_or_else(|| named.to_owned(), |text| format!("{named} {text:?}"));
+        }
+        None if flag("close_context") => return format!("close {context}"),
+        None => {}
+    }
+    let transcript = word(&["transcript", "text"]).unwrap_or_default();
     match (flag("cancel"), transcript, flag("flush"), flag("continue")) {
         (true, ..) => format!("cancel {context}"),
         (_, "", true, _) => format!("flush {context}"),

@@ -30,6 +30,7 @@ use crate::call::settings::Settings as CallSettings;
 use crate::dialect::hearing;
 use crate::dialect::speech::{self, Language};
 use crate::driver::{Account, Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
+use crate::http::Exchange;
 use crate::ids::{CallSid, StreamSid};
 use crate::player::Player;
 use crate::tape::{self, Header};
@@ -92,6 +93,8 @@ pub enum Speaker {
         settings: speech::Settings,
         /// How to get there, and what all calls share of it.
         account: Arc<Account>,
+        /// How to get there if it is asked over HTTP.
+        exchange: Arc<dyn Exchange>,
     },
 }
 
@@ -300,8 +303,11 @@ impl Node {
     pub(super) fn voice_links(&self, stream: &StreamSid) -> Vec<VoiceLink> {
         let link = |speaker: &Speaker| match speaker {
             Speaker::Local(pool) => VoiceLink::Local(pool.clone()),
-            Speaker::Remote { settings, account } => match settings.language(stream) {
+            Speaker::Remote { settings, account, exchange } => match settings.language(stream) {
                 Language::Socket(dialect) => VoiceLink::Socket { dialect, account: account.clone() },
+                Language::Requests(dialect) => {
+                    VoiceLink::Requests { dialect, exchange: exchange.clone(), account: account.clone() }
+                }
             },
         };
         self.0.settings.speakers.iter().map(link).collect()

@@ -77,10 +77,12 @@ impl Node {
         // Sockets belong to no call yet. One whose handshake names its call is never taken over.
         let Ok(stream) = StreamSid::parse("warm") else { return };
         for speaker in &self.settings().speakers {
-            if let Speaker::Remote { settings, account } = speaker
+            if let Speaker::Remote { settings, account, .. } = speaker
                 && account.wants_warm()
             {
                 match settings.language(&stream) {
+                    // Its connections are the HTTP client's, which keeps those that were used.
+                    Language::Requests(_) => {}
                     Language::Socket(mut dialect) => {
                         tasks.spawn(Box::pin(account.clone().keep_warm(dialect.dial(), stop.clone())));
                     }

@@ -8,10 +8,14 @@ use serde_json::Value;
 use super::redact::Redactor;
 use super::{Audio, Text};
 use crate::audio::Encoding;
-use crate::dialect::Port;
+use crate::call::event::FaultKind;
+use crate::dialect::{Port, kind_of_words};
 
 /// What the protocol writes into a field is a short word. Anything longer, or of several words, may be somebody's.
 const PLAIN_BYTES_MAX: usize = 32;
+
+/// Contexts of which a word may be in two messages; one that is forgotten begins anew.
+const ALIGNED_MAX: usize = 64;
 
 /// A carrier's message that carries audio and nothing private but the stream's name. Nearly all messages are such, and
 /// need no full parse.
@@ -39,13 +43,16 @@ struct CarrierAudio<'a> {
     payload: &'a str,
 }
 
-/// The same of a voice.
+/// The same of a voice, whichever it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as above")]
 struct VoiceChunk<'a> {
-    r#type: &'a str,
+    #[serde(default)]
+    r#type: Option<&'a str>,
+    #[serde(alias = "contextId", alias = "client_req_id")]
     context_id: &'a str,
+    #[serde(alias = "audio")]
     data: &'a str,
     #[serde(default)]
     done: bool,
@@ -53,6 +60,16 @@ struct VoiceChunk<'a> {
     status_code: u16,
     #[serde(default)]
     step_time: f64,
+    #[serde(default)]
+    start_s: f64,
+    #[serde(default)]
+    stop_s: f64,
+    #[serde(default)]
+    stream_id: u16,
+    #[serde(default)]
+    alignment: Option<()>,
+    #[serde(default, rename = "normalizedAlignment")]
+    normalized_alignment: Option<()>,
 }
 
 /// What is done with a value, by the name that it stands under.
@@ -62,6 +79,8 @@ enum Treatment {
     Context,
     Digit,
     Cover,
+    /// Words about what went wrong: what they mean stays.
+    Sense,
 }
 
 fn treatment(key: &str) -> Treatment {
@@ -81,6 +100,17 @@ fn treatment(key: &str) -> Treatment {
         "context_id" => Treatment::Context,
         "digit" => Treatment::Digit,
         _ => Treatment::Cover,
+    }
+}
+
+/// The same for a voice. Vendors have names of their own for what is alike.
+fn treatment_of_voice(key: &str) -> Treatment {
+    match key {
+        "start_s" | "stop_s" | "stream_id" | "sample_rate" | "frame_size" | "code" | "isFinal" | "is_final"
+        | "charStartTimesMs" | "charDurationsMs" => Treatment::Keep,
+        "contextId" | "client_req_id" => Treatment::Context,
+        "error" | "message" => Treatment::Sense,
+        _ => treatment(key),
     }
 }
 
@@ -129,7 +159,7 @@ fn treatment_of_heard(key: &str) -> Treatment {
 
 impl Redactor {
     /// A peer's message as it goes onto the tape. `is_heard` says that it means audio to the call, written in `silence`'s way.
-    pub(super) fn message(&self, port: Port, text: String, is_heard: bool, silence: Encoding) -> String {
+    pub(super) fn message(&mut self, port: Port, text: String, is_heard: bool, silence: Encoding) -> String {
         if is_heard
             && self.audio == Audio::Keep
             && let Some(covered) = self.audio_message(port, &text)
@@ -138,17 +168,44 @@ impl Redactor {
         }
         let Ok(mut message) = serde_json::from_str(&text) else { return "x".repeat(text.len()) };
         // Only where audio belongs is anything taken for audio: under the same name elsewhere stands somebody's text.
-        let place = place_of_audio(port, &message);
+        // Under a name that is no vendor's alone, only what is heard is; but where text is kept, nothing else would cover it.
+        let place = place_of_audio(port, &message, is_heard || self.text == Text::Keep);
         let audio = place.and_then(|place| message.pointer_mut(place)).map(Value::take);
         let treatment = match port {
             Port::Hearing { .. } => treatment_of_heard,
-            Port::Carrier | Port::Voice { .. } | Port::App | Port::Agent => treatment,
+            Port::Voice { .. } => treatment_of_voice,
+            Port::Carrier | Port::App | Port::Agent => treatment,
         };
+        let characters = self.characters(port, &mut message);
         self.value(treatment, "", &mut message);
+        for (place, covered) in characters {
+            if let Some(slot) = message.pointer_mut(place) {
+                *slot = covered;
+            }
+        }
         if let (Some(audio), Some(slot)) = (audio, place.and_then(|place| message.pointer_mut(place))) {
             *slot = self.sound(audio, silence);
         }
         serde_json::to_string(&message).unwrap_or_default()
+    }
+
+    /// Takes words that come letter by letter out of a voice's message, covered as the whole words would be. A word may be in
+    /// two messages.
+    fn characters(&mut self, port: Port, message: &mut Value) -> Vec<(&'static str, Value)> {
+        let is_private = self.text == Text::Redact && matches!(port, Port::Voice { .. });
+        let name = ["contextId", "context_id"].into_iter().find_map(|key| message.get(key)?.as_str());
+        let Some(name) = name.filter(|_| is_private).map(str::to_owned) else { return Vec::new() };
+        let mut all = Vec::new();
+        for place in ["/alignment/chars", "/normalizedAlignment/chars"] {
+            let Some(Value::Array(chars)) = message.pointer_mut(place) else { continue };
+            let Some(texts) = chars.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() else { continue };
+            let word = self.aligned.entry((name.clone(), place)).or_default();
+            all.push((place, texts.iter().map(|text| self.pseudonyms.piece(word, text)).collect()));
+        }
+        if self.aligned.len() > ALIGNED_MAX {
+            self.aligned.pop_first();
+        }
+        all
     }
 
     /// The fast way: only the stream's name is replaced, where it stands.
@@ -200,7 +257,7 @@ impl Redactor {
             Value::String(text) => *text = self.string(treatment(key), key, text),
             Value::Number(number) => match treatment(key) {
                 Treatment::Keep => {}
-                Treatment::Name | Treatment::Context | Treatment::Digit | Treatment::Cover => {
+                Treatment::Name | Treatment::Context | Treatment::Digit | Treatment::Cover | Treatment::Sense => {
                     *value = self.pseudonyms.text(&number.to_string()).parse::<u64>().map_or(0.into(), Value::from);
                 }
             },
@@ -217,6 +274,8 @@ impl Redactor {
             // No call behaves differently by which key it is, and made-up keys would still tell which ones are alike: a
             // code of four keys has few patterns.
             Treatment::Digit if text.len() == 1 => "0".to_owned(),
+            Treatment::Sense if key == "error" && is_plain(text) => text.to_owned(),
+            Treatment::Sense => sense_of(kind_of_words(text)).to_owned(),
             Treatment::Cover | Treatment::Digit => self.mark_or_text(key, text),
         }
     }
@@ -242,12 +301,22 @@ impl Redactor {
 }
 
 /// Where a message has audio, if it is one of those that have any.
-fn place_of_audio(port: Port, message: &Value) -> Option<&'static str> {
+fn place_of_audio(port: Port, message: &Value, is_audio: bool) -> Option<&'static str> {
     let is = |key: &str, kind: &str| message.get(key).and_then(Value::as_str) == Some(kind);
     match port {
         Port::Carrier => is("event", "media").then_some("/media/payload"),
-        Port::Voice { .. } => is("type", "chunk").then_some("/data"),
+        Port::Voice { .. } if is("type", "chunk") => Some("/data"),
+        Port::Voice { .. } => is_audio.then_some("/audio"),
         Port::Hearing { .. } | Port::App | Port::Agent => None,
+    }
+}
+
+/// A word that a fault of this kind is told by.
+pub(super) fn sense_of(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::Busy => "limit",
+        FaultKind::Idle => "timeout",
+        FaultKind::Fatal | FaultKind::Retryable => "",
     }
 }
 

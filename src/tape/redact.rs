@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::message::sense_of;
 use super::pseudonym::{Pseudonyms, Word};
 use super::{Agent, Audio, Header, Text, Voice, What};
 use crate::audio::Encoding;
@@ -38,6 +39,8 @@ pub struct Redactor {
     language: Option<String>,
     /// Turns that may go on.
     turns: BTreeMap<TurnId, Script>,
+    /// Words that come letter by letter, by the context and the place in its messages.
+    pub(super) aligned: BTreeMap<(String, &'static str), Word>,
     /// The stream's real name, and its made-up one.
     pub(super) stream: Option<(String, String)>,
 }
@@ -62,6 +65,7 @@ impl Redactor {
             buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
             language: None,
             turns: BTreeMap::new(),
+            aligned: BTreeMap::new(),
             stream: None,
         }
     }
@@ -154,18 +158,20 @@ impl Redactor {
         let is_covered = self.text == Text::Redact;
         match body {
             Body::Text(text) => Body::Text(self.message(port, text, is_heard, silence)),
-            // Of a voice it is speech, whether the call wanted it or not.
-            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) && self.audio == Audio::Silence => {
-                Body::Binary(Bytes::from(vec![silence.silence(); bytes.len()]))
-            }
             Body::Agent(event) if is_covered => Body::Agent(self.wish(event)),
             Body::Voice(event) => Body::Voice(self.answer(event, silence)),
+            Body::Binary(bytes) if matches!(port, Port::Voice { .. }) => {
+                // Of a voice it is speech, whether the call wanted it or not; what is no audio to the call may be anything.
+                let is_covered = self.audio == Audio::Silence || (is_covered && !is_heard);
+                Body::Binary(if is_covered { vec![silence.silence(); bytes.len()].into() } else { bytes })
+            }
             Body::Closed { code, reason } if is_covered => {
-                // The core hears of a limit or of a message without use, if the reason spoke of one, and of nothing else.
+                // The core hears of a limit, of idleness or of a message without use, if the reason spoke of one, and of nothing else.
                 let reason = match fault_of_close(code, &reason).kind {
-                    FaultKind::Busy => "limit",
                     FaultKind::Retryable if code == Some(1008) => "DATA-",
-                    FaultKind::Retryable | FaultKind::Fatal | FaultKind::Idle => "",
+                    kind @ (FaultKind::Retryable | FaultKind::Fatal | FaultKind::Busy | FaultKind::Idle) => {
+                        sense_of(kind)
+                    }
                 };
                 Body::Closed { code, reason: reason.to_owned() }
             }
@@ -304,3 +310,6 @@ mod tests;
 #[cfg(test)]
 #[path = "redact_deepgram_tests.rs"]
 mod deepgram_tests;
+#[cfg(test)]
+#[path = "redact_voice_tests.rs"]
+mod voice_tests;

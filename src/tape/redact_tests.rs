@@ -360,8 +360,8 @@ fn what_was_heard_is_covered_and_what_it_meant_is_not() {
 
 #[test]
 fn the_same_words_are_the_same_made_up_ones() {
-    let rig = Rig::new(Text::Redact, Audio::Keep);
-    let covered = |text: &str| {
+    let mut rig = Rig::new(Text::Redact, Audio::Keep);
+    let mut covered = |text: &str| {
         let message = json!({"type": "turn.update", "transcript": text}).to_string();
         let covered = rig.redactor.message(Port::Hearing { link: 1 }, message, false, Encoding::Mulaw);
         serde_json::from_str::<Value>(&covered).unwrap()["transcript"].clone()

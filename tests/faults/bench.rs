@@ -16,7 +16,7 @@ use trunkline::call::settings::Settings;
 use trunkline::config::{Input as ConfigInput, load};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
-use trunkline::driver::{CallPort, CallSetup, Connect, Frame, Meter, inbox, run_call};
+use trunkline::driver::{CallPort, CallSetup, Frame, Meter, inbox, run_call};
 use trunkline::gateway;
 use trunkline::ids::{StreamSid, TurnId};
 
@@ -68,9 +68,8 @@ impl Bench {
         let mut settings = node.call;
         settings.seed = 1;
         change(&mut settings);
-        let way: Arc<dyn Connect> = network.clone();
         let stream = StreamSid::parse("MZ1").unwrap();
-        let voices = node.speakers.into_iter().map(|speaker| vendors::link(speaker, &stream, &way)).collect();
+        let voices = node.speakers.into_iter().map(|speaker| vendors::link(speaker, &stream, network)).collect();
         let (port, inbox) = inbox();
         let setup = CallSetup {
             settings,
@@ -112,17 +111,17 @@ impl Bench {
     /// Gives a turn, whole.
     pub(crate) async fn say(&self, text: &str) -> TurnId {
         let turn = self.port.next_turn();
-        self.give(turn, text, true).await;
+        self.give(turn, text, More::Never).await;
         turn
     }
 
     /// Gives a piece of a turn.
-    pub(crate) async fn give(&self, turn: TurnId, text: &str, last: bool) {
+    pub(crate) async fn give(&self, turn: TurnId, text: &str, more: More) {
         let say = Say {
             turn,
             text: text.to_owned(),
-            last,
-            flush: false,
+            last: more == More::Never,
+            flush: more == More::Later,
             interruptible: None,
             delivery: None,
             preemptible: None,
@@ -226,6 +225,15 @@ impl Bench {
     }
 }
 
+/// Whether more text comes for a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum More {
+    Soon,
+    /// After a while, in which what there is is to be heard.
+    Later,
+    Never,
+}
+
 /// A turn that was waited for.
 #[derive(Clone, Debug)]
 pub(crate) struct Spoken {
@@ -253,6 +261,13 @@ impl Outcome {
             AgentReport::SpeechFailed { turn: other, fault } if *other == turn => Some(fault.reason.clone()),
             _ => None,
         })
+    }
+
+    /// Whether another voice went on with a turn.
+    pub(crate) fn failed_over(&self, turn: TurnId) -> bool {
+        let of_turn =
+            |report: &AgentReport| matches!(report, AgentReport::FailedOver { turn: other, .. } if *other == turn);
+        self.reports.iter().any(|(_, report)| of_turn(report))
     }
 
     /// How long the caller heard tones, or anything else that is no silence, during a turn.

@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod capabilities;
 mod cell;
 mod checks;
 mod docs;

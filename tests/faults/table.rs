@@ -1,6 +1,6 @@
 //! The table of the documentation, made of what the calls of this test did.
 
-use crate::cell::{self, Verdict};
+use crate::cell::{self, Behind, Verdict};
 use crate::checks::Who;
 use crate::docs::{self, seconds};
 use crate::faults::{FAULTS, Fault};
@@ -17,15 +17,26 @@ struct Job {
 }
 
 #[test]
-fn every_vendor_under_every_fault() {
+fn every_vendor_alone_under_every_fault() {
+    fill(Behind::Nobody, "faults");
+}
+
+#[test]
+fn every_vendor_with_the_local_voice_behind_it_under_every_fault() {
+    fill(Behind::Local, "failover");
+}
+
+/// Fills the table of all vendors with somebody, or nobody, behind them.
+fn fill(behind: Behind, section: &str) {
     let mut jobs = Vec::new();
     for fault in FAULTS {
         for row in ROWS {
             jobs.extend([Times::Once, Times::Always].map(|times| Job { fault, row, times }));
         }
     }
-    let verdicts =
-        side_by_side(Time::Paused, &jobs, |Job { fault, row, times }| cell::run(Made::Pipes, row, fault, times));
+    let verdicts = side_by_side(Time::Paused, &jobs, |Job { fault, row, times }| {
+        cell::run(Made::Pipes, row, behind, fault, times)
+    });
     let mut cells = Vec::new();
     let mut failed = Vec::new();
     for (Job { fault, row, times }, verdict) in jobs.iter().zip(&verdicts) {
@@ -40,7 +51,7 @@ fn every_vendor_under_every_fault() {
     }
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), jobs.len(), failed.join("\n"));
     every_fault_happens(&jobs, &cells);
-    docs::compare("faults", &markdown(&cells));
+    docs::compare(section, &markdown(&cells));
 }
 
 /// A fault that leaves no trace at any vendor did not happen, and its line of the table says nothing.
@@ -63,7 +74,7 @@ fn markdown(cells: &[Option<Verdict>]) -> String {
     let head: Vec<&str> = ["What goes wrong"].into_iter().chain(ROWS.iter().map(|row| row.name)).collect();
     let lines = cells.chunks(2 * ROWS.len()).zip(FAULTS).map(|(line, fault)| {
         let cells = line.chunks(2).map(|cell| match cell {
-            [Some(once), Some(always)] => format!("{} / {}", told(once), told(always)),
+            [Some(once), Some(always)] => format!("{} / {}", told(once.first, once), told(always.last, always)),
             _ => "-".to_owned(),
         });
         (fault.about.to_owned(), cells.collect())
@@ -71,10 +82,12 @@ fn markdown(cells: &[Option<Verdict>]) -> String {
     docs::table(&head, &lines.collect::<Vec<_>>())
 }
 
-/// The longest silence, in the type that says who spoke the last turn.
-fn told(verdict: &Verdict) -> String {
-    match verdict.last {
+/// The longest silence, in the type that says who spoke: of a fault that happened once the first turn, which it met, and of
+/// one that is there for ever the last turn.
+fn told(who: Who, verdict: &Verdict) -> String {
+    match who {
         Who::Vendor => seconds(verdict.silence),
+        Who::Next => format!("**{}**", seconds(verdict.silence)),
         Who::Fallback => format!("*{}*", seconds(verdict.silence)),
     }
 }

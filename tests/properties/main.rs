@@ -22,6 +22,7 @@ mod absurd;
 mod checks;
 mod evidence;
 mod hunt;
+mod interleaved;
 mod label;
 mod trace;
 mod worlds;

@@ -38,6 +38,8 @@ pub(crate) struct Manner {
     pub(crate) obeys: u64,
     /// `flush_done` is sent for every request, asked for or not.
     pub(crate) flush_each: bool,
+    /// A context is forgotten when it has been silent for a while.
+    pub(crate) expires: bool,
     pub(crate) dial_ms: (u64, u64),
 }
 
@@ -197,6 +199,11 @@ impl Cartesia {
         self.later(at, None, body);
     }
 
+    /// Whether the socket was closed, or broke, on this side.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// A request arrives. Whatever Cartesia would refuse or misunderstand ends the test.
     pub(crate) fn hear(&mut self, now: CallTime, text: &str, numbers: &mut u16, dice: &mut Dice) {
         if self.closed {
@@ -308,7 +315,7 @@ impl Cartesia {
         }
         let context = &mut self.contexts[at];
         let has_spoken = context.made_ms > 0 && context.held.is_empty();
-        if has_spoken && now.since(context.free_at) >= EXPIRY && !context.dead {
+        if self.manner.expires && has_spoken && now.since(context.free_at) >= EXPIRY && !context.dead {
             let status = dice.pick(&[400, 404]);
             self.error(now, at, status, None, true);
             return true;

@@ -18,6 +18,7 @@ use crate::plan::{Network, Plan, Step, Talk};
 use crate::session::Wanted;
 use crate::sound::Sound;
 use crate::thinker::Thinker;
+use crate::tongues::Brand;
 use crate::twilio::Marks;
 use crate::world::World;
 
@@ -40,6 +41,7 @@ fn plan(seed: u64, agent: Agent) -> Plan {
         refusals: 0,
         obeys: 1_000,
         flush_each: false,
+        expires: true,
         dial_ms: (60, 60),
     };
     let mut steps = Vec::new();
@@ -50,7 +52,12 @@ fn plan(seed: u64, agent: Agent) -> Plan {
     }
     Plan {
         seed,
-        wanted: Some(Wanted { encoding: Encoding::Mulaw, rate: Some(8_000), buffering: Buffering::Gateway }),
+        wanted: Some(Wanted {
+            encoding: Encoding::Mulaw,
+            rate: Some(8_000),
+            buffering: Buffering::Gateway,
+            brand: Brand::Cartesia,
+        }),
         interruptible: Interruptible::Any,
         detector: vad::Settings::default(),
         sound: Sound::Counted,

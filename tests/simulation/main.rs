@@ -35,5 +35,7 @@ mod session;
 mod sound;
 mod talks;
 mod thinker;
+mod tongues;
 mod twilio;
+mod vendor;
 mod world;

@@ -11,6 +11,7 @@ use crate::cartesia::{Manner, Mishap};
 use crate::dice::Dice;
 use crate::session::{Body, Wanted};
 use crate::sound::Sound;
+use crate::tongues::Brand;
 use crate::twilio::Marks;
 
 /// The way between the gateway and the carrier, in both directions alike.
@@ -108,7 +109,15 @@ impl Plan {
         let is_wide = dice.happens(60);
         let encoding = if is_wide || dice.happens(400) { Encoding::PcmS16Le } else { Encoding::Mulaw };
         let rate = if is_wide { Some(16_000) } else { dice.pick(&[None, Some(8_000)]) };
-        let wanted = Wanted { encoding, rate, buffering };
+        // Every other call is Cartesia's; the seed chooses, so that the dice fall as they always did.
+        let brand = match seed % 8 {
+            3 => Brand::Gradium,
+            5 => Brand::Elevenlabs,
+            6 => Brand::Rime,
+            7 => Brand::Gradium,
+            _ => Brand::Cartesia,
+        };
+        let wanted = Wanted { encoding, rate, buffering, brand: Brand::Cartesia }.by(brand);
         let network = random_network(&mut dice);
         let marks = dice.pick(&[
             Marks::Honest,
@@ -120,7 +129,10 @@ impl Plan {
             Marks::AtOnce,
             Marks::Flood,
         ]);
-        let manner = random_manner(&mut dice);
+        let mut manner = random_manner(&mut dice);
+        manner.expires = brand == Brand::Cartesia;
+        // Characters and their times come with the audio in which they are heard.
+        manner.foretold |= brand == Brand::Elevenlabs;
         let temper = Temper {
             pauses_ms: dice.pick(&[vec![1_500, 4_000, 9_000], vec![100, 1_000, 4_000], vec![12_000]]),
             stubborn: dice.happens(500),
@@ -203,6 +215,7 @@ fn random_manner(dice: &mut Dice) -> Manner {
         refusals: dice.pick(&[0, 0, 0, 100, 400]),
         obeys: dice.pick(&[0, 500, 1_000]),
         flush_each: dice.happens(300),
+        expires: true,
         dial_ms: dice.pick(&[(30, 90), (100, 400), (600, 1_500)]),
     }
 }

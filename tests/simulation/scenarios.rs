@@ -20,6 +20,7 @@ use crate::random::{clip, root};
 use crate::scene::Scene;
 use crate::session::{self, Entry, Wanted, What};
 use crate::sound::{PER_MS, linear, mulaw};
+use crate::tongues::Brand;
 use crate::twilio::{GARBAGE, Marks};
 use crate::world::World;
 
@@ -38,7 +39,7 @@ fn noise(ms: usize) -> Vec<u8> {
 
 /// Every scene, in the order of `fixtures/calls/README.md`.
 fn scenes() -> Vec<Scene> {
-    [turns(), marks(), voices(), failures(), inputs(), crate::talks::scenes()].into_iter().flatten().collect()
+    [turns(), marks(), voices(), brands(), failures(), inputs(), crate::talks::scenes()].into_iter().flatten().collect()
 }
 
 fn turns() -> Vec<Scene> {
@@ -109,7 +110,7 @@ fn marks() -> Vec<Scene> {
 
 fn voices() -> Vec<Scene> {
     let buffered = |scene: Scene, buffering, encoding, rate| {
-        scene.plan(|plan| plan.wanted = Some(Wanted { encoding, rate: Some(rate), buffering }))
+        scene.plan(|plan| plan.wanted = Some(Wanted { encoding, rate: Some(rate), buffering, brand: Brand::Cartesia }))
     };
     let managed = Buffering::Vendor { max_delay: Duration::from_millis(500) };
     vec![
@@ -133,6 +134,29 @@ fn voices() -> Vec<Scene> {
             .say(2_000, 2, "?!"),
         Scene::new("words-without-times", 4_600).manner(|manner| manner.timed = false).say(200, 1, GREETING),
         Scene::new("local-voice", 4_600).plan(|plan| plan.wanted = None).say(200, 1, GREETING),
+    ]
+}
+
+/// The same interruption at each vendor, and two turns made at once where that can be.
+fn brands() -> Vec<Scene> {
+    let cut = |name, brand| {
+        Scene::new(name, 6_000)
+            .by(brand)
+            .manner(|manner| manner.speed_percent = 150)
+            .say(200, 1, GREETING)
+            .caller(1_300, "question")
+            .say(4_600, 2, "Sure.")
+    };
+    let both = Scene::new("gradium-two-requests-interleaved", 5_400)
+        .by(Brand::Gradium)
+        .manner(|manner| manner.speed_percent = 150)
+        .say(200, 1, "One moment, please.")
+        .say(210, 2, "Here is what I have found for you.");
+    vec![
+        cut("gradium-barge-in", Brand::Gradium),
+        both,
+        cut("elevenlabs-barge-in", Brand::Elevenlabs),
+        cut("rime-barge-in", Brand::Rime),
     ]
 }
 

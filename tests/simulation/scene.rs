@@ -11,6 +11,7 @@ use crate::plan::{Network, Plan, Step, Talk};
 use crate::random::clip;
 use crate::session::Wanted;
 use crate::sound::{PER_MS, SILENCE, Sound};
+use crate::tongues::Brand;
 use crate::twilio::Marks;
 
 /// A call that is being written down.
@@ -40,11 +41,17 @@ impl Scene {
             refusals: 0,
             obeys: 1_000,
             flush_each: false,
+            expires: true,
             dial_ms: (60, 60),
         };
         let plan = Plan {
             seed: 7,
-            wanted: Some(Wanted { encoding: Encoding::Mulaw, rate: Some(8_000), buffering: Buffering::Gateway }),
+            wanted: Some(Wanted {
+                encoding: Encoding::Mulaw,
+                rate: Some(8_000),
+                buffering: Buffering::Gateway,
+                brand: Brand::Cartesia,
+            }),
             interruptible: Interruptible::Any,
             talk: Talk::default(),
             detector: vad::Settings::default(),
@@ -80,6 +87,12 @@ impl Scene {
     pub(crate) fn manner(mut self, change: impl FnOnce(&mut Manner)) -> Self {
         change(&mut self.plan.manner);
         self
+    }
+
+    /// Another vendor speaks.
+    pub(crate) fn by(self, brand: Brand) -> Self {
+        let scene = self.manner(|manner| manner.expires = false);
+        scene.plan(|plan| plan.wanted = plan.wanted.map(|wanted| wanted.by(brand)))
     }
 
     pub(crate) fn plan(mut self, change: impl FnOnce(&mut Plan)) -> Self {

@@ -35,8 +35,7 @@ fn expected(kind: FaultKind) -> (Who, Who) {
         FaultKind::Handshake429
         | FaultKind::Refuse
         | FaultKind::Limited
-        | FaultKind::StallFirst
-        | FaultKind::SlowReader => (Who::Fallback, Who::Vendor),
+        | FaultKind::StallFirst => (Who::Fallback, Who::Vendor),
         // Some speech comes each time, and each time the rest is asked for again.
         FaultKind::Close1000
         | FaultKind::Close1011
@@ -45,7 +44,9 @@ fn expected(kind: FaultKind) -> (Who, Who) {
         | FaultKind::Error400
         | FaultKind::Error500
         | FaultKind::ErrorNoContext
-        | FaultKind::Stall => (Who::Vendor, Who::Vendor),
+        | FaultKind::Stall
+        // What came before it stopped reading is spoken.
+        | FaultKind::SlowReader => (Who::Vendor, Who::Vendor),
         FaultKind::HandshakeSlow
         | FaultKind::IdleClose
         | FaultKind::NoDone

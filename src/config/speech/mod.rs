@@ -196,3 +196,6 @@ macro_rules! account_keys {
     };
 }
 use account_keys;
+
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, Names, address};
+use super::{Language, Names, address, timed_words};
 use crate::audio::Encoding;
 use crate::call::action::{Place, TtsCommand};
-use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
+use crate::call::event::{Fault, FaultKind, TtsEvent};
 use crate::call::settings::Buffering;
 use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_status};
 use crate::ids::{CallTime, StreamSid};
 use crate::wire::cartesia::{
-    Cancel, GenerationConfig, OutputFormat, Request, Response, Voice as WireVoice, WordTimestamps,
+    Cancel, GenerationConfig, OutputFormat, Request, Response, Voice as WireVoice,
 };
 
 /// What is the same in every call.
@@ -123,7 +123,8 @@ impl Cartesia {
                 context.map(|context| TtsEvent::Audio { context, audio: Bytes::from(audio) })
             }
             "timestamps" => {
-                let words = words_of(response.word_timestamps.unwrap_or_default())?;
+                let times = response.word_timestamps.unwrap_or_default();
+                let words = timed_words(times.words, &times.start, &times.end)?;
                 context.map(|context| TtsEvent::Words { context, words })
             }
             "done" => context.map(|context| TtsEvent::Done { context }),
@@ -182,29 +183,11 @@ fn fault_of(response: &Response) -> Fault {
     }
 }
 
-fn words_of(times: WordTimestamps) -> Option<Vec<TimedWord>> {
-    if times.words.len() != times.start.len() || times.words.len() != times.end.len() {
-        return None;
-    }
-    let spans = times.start.into_iter().zip(times.end);
-    let words = times.words.into_iter().zip(spans).map(|(text, (start, end))| TimedWord {
-        text,
-        start_us: micros(start),
-        end_us: micros(end),
-    });
-    Some(words.collect())
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a day first; NaN becomes 0")]
-fn micros(seconds: f64) -> u64 {
-    (seconds.clamp(0.0, 86_400.0) * 1e6) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::support::{CONTEXT, place, said};
     use super::*;
-    use crate::call::event::Delivery;
+    use crate::call::event::{Delivery, TimedWord};
     use std::time::Duration;
 
     fn cartesia(buffering: Buffering) -> Cartesia {

@@ -7,10 +7,18 @@ macro_rules! providers {
         $with! {
             /// Cartesia, or any server of its protocol.
             Cartesia cartesia,
+            /// Gradium, or any server of its protocol.
+            Gradium gradium,
+            /// ElevenLabs, or any server of its protocol for many contexts.
+            Elevenlabs elevenlabs,
+            /// Rime, or any server of its protocol.
+            Rime rime,
             /// Deepgram's Aura.
             Deepgram deepgram,
             /// Deepgram's Flux for speech.
             DeepgramFlux deepgram_flux,
+            /// OpenAI's speech over HTTP, or any engine that serves the same.
+            Openai openai,
         }
     };
 }
@@ -46,9 +54,13 @@ macro_rules! settings {
     };
 }
 
+use std::sync::Arc;
+
+use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::TtsDialect;
+use super::{TtsDialect, TtsRequests};
+use crate::call::event::TimedWord;
 use crate::ids::{ContextId, StreamSid, TurnId};
 
 providers!(settings);
@@ -57,11 +69,47 @@ providers!(settings);
 pub enum Language {
     /// Messages over one socket.
     Socket(Box<dyn TtsDialect>),
+    /// A request for each text, over HTTP.
+    Requests(Arc<dyn TtsRequests>),
 }
 
 /// A URL without its query.
 fn address(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// A URL with further parameters behind those that it has.
+fn with_query(url: &str, pairs: &[(&str, &str)]) -> String {
+    let query = Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let (url, fragment) = url.split_once('#').map_or((url, None), |(url, fragment)| (url, Some(fragment)));
+    let joint = if url.contains('?') { '&' } else { '?' };
+    let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
+    format!("{url}{joint}{query}{fragment}")
+}
+
+/// Seconds as a vendor tells them, in microseconds.
+fn micros(seconds: f64) -> u64 {
+    millis(seconds * 1e3)
+}
+
+/// Milliseconds as a vendor tells them, in microseconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a day first; NaN becomes 0")]
+fn millis(millis: f64) -> u64 {
+    (millis.clamp(0.0, 86_400_000.0) * 1e3) as u64
+}
+
+/// Words and their times in seconds, if there is one of each for every word.
+fn timed_words(words: Vec<String>, start: &[f64], end: &[f64]) -> Option<Vec<TimedWord>> {
+    if words.len() != start.len() || words.len() != end.len() {
+        return None;
+    }
+    let spans = start.iter().zip(end);
+    let words = words.into_iter().zip(spans).map(|(text, (start, end))| TimedWord {
+        text,
+        start_us: micros(*start),
+        end_us: micros(*end),
+    });
+    Some(words.collect())
 }
 
 /// Names a call's contexts as no other call does: `{stream}-{turn}.{serial}`.

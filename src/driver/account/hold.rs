@@ -44,7 +44,7 @@ impl Drop for Seat {
 }
 
 /// A link that finds out whether the provider is back.
-pub(super) struct Probe {
+pub(in crate::driver) struct Probe {
     account: Arc<Account>,
     number: u64,
 }

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use breaker::Condition;
-pub(super) use hold::Hold;
+pub(super) use hold::{Hold, Probe};
 pub(super) use lease::Leases;
 pub use slots::{Grant, Request, Slots, Urgency};
 pub use view::{Use, View};
@@ -36,7 +36,7 @@ use super::meter::{AccountMeter, Meter, Refused, Spared};
 use crate::dialect::{Handshake, Refusal};
 use breaker::{Admission, Breaker, Part};
 use ceiling::Ceiling;
-use hold::{Probe, Seat, Ticket};
+use hold::{Seat, Ticket};
 use jitter::Jitter;
 use pace::Pace;
 use warm::Pool;
@@ -235,7 +235,7 @@ impl Account {
     }
 
     /// Whether one may dial, past the breaker.
-    fn admit(self: &Arc<Self>) -> Result<Option<Probe>, Refusal> {
+    pub(super) fn admit(self: &Arc<Self>) -> Result<Option<Probe>, Refusal> {
         let mut state = self.state();
         let admission = state.breaker.admit(Instant::now());
         self.show_breaker(&state);

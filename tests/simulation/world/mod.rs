@@ -12,7 +12,6 @@ use trunkline::call::action::EndReason;
 use trunkline::ids::{CallTime, TurnId};
 
 use crate::agent::Agent;
-use crate::cartesia::Cartesia;
 use crate::checks::{Checks, Spoken, Tolerance};
 use crate::dice::Dice;
 use crate::local::Local;
@@ -21,6 +20,7 @@ use crate::plan::{Network, Plan, Step};
 use crate::player::Player;
 use crate::session::{self, Body, Entry, Header, Session, ToVoice, What};
 use crate::twilio::Twilio;
+use crate::vendor::Vendor;
 
 /// Things that happen in one call at most.
 const STEPS_MAX: u64 = 400_000;
@@ -58,7 +58,7 @@ impl Pipe {
 /// A voice behind its link.
 #[derive(Debug)]
 enum Voice {
-    Vendor(Box<Cartesia>),
+    Vendor(Box<Vendor>),
     Local(Local),
     Player(Player),
 }
@@ -146,7 +146,7 @@ impl World {
             exact: plan.wanted.is_none() || (plan.manner.timed && plan.manner.foretold),
         };
         let link = |voice| Link { voice, count: 0, live: false, there: Pipe::default(), back: Pipe::default() };
-        let vendor = plan.wanted.map(|_| Voice::Vendor(Box::new(Cartesia::new(plan.manner, plan.sound))));
+        let vendor = plan.wanted.map(|wanted| Voice::Vendor(Box::new(Vendor::new(wanted, plan.manner, plan.sound))));
         let voices = vendor.into_iter().chain([Voice::Local(Local::new(plan.sound))]);
         // The player is always there, and is never dialled.
         let player = Link { count: 1, live: true, ..link(Voice::Player(Player::new(plan.sound))) };
@@ -202,7 +202,7 @@ impl World {
         let played = of_turn.map(|(number, whose)| match &self.links[whose.voice].voice {
             Voice::Vendor(vendor) => {
                 let played = self.carrier.played_ms(*number);
-                vendor.contexts[whose.index].words.iter().filter(|(.., end)| played > 0 && *end <= played).count()
+                vendor.model.contexts[whose.index].words.iter().filter(|(.., end)| played > 0 && *end <= played).count()
             }
             Voice::Local(_) | Voice::Player(_) => 0,
         });
@@ -253,7 +253,7 @@ impl World {
         assert_eq!(sent, self.session.digest().frames, "{stats:?}");
         for link in &self.links {
             let Voice::Vendor(vendor) = &link.voice else { continue };
-            let many = vendor.dials.windows(10).find(|dials| dials[9].since(dials[0]) < Duration::from_secs(4));
+            let many = vendor.model.dials.windows(10).find(|dials| dials[9].since(dials[0]) < Duration::from_secs(4));
             assert!(many.is_none(), "dialled like mad: {many:?}");
         }
     }
@@ -358,7 +358,7 @@ impl Voice {
     /// Milliseconds of speech that were made of a context.
     fn made_ms(&self, index: usize) -> u32 {
         match self {
-            Voice::Vendor(vendor) => vendor.contexts[index].made_ms,
+            Voice::Vendor(vendor) => vendor.model.contexts[index].made_ms,
             Voice::Local(local) => local.contexts[index].made_ms,
             Voice::Player(player) => player.contexts[index].made_ms,
         }
@@ -368,7 +368,7 @@ impl Voice {
     fn newest(&self) -> Option<(u16, TurnId, usize)> {
         match self {
             Voice::Vendor(vendor) => {
-                vendor.contexts.last().map(|last| (last.number, turn_of(&last.name), vendor.contexts.len()))
+                vendor.model.contexts.last().map(|last| (last.number, turn_of(&last.name), vendor.model.contexts.len()))
             }
             Voice::Local(local) => local.contexts.last().map(|last| (last.number, last.id.turn, local.contexts.len())),
             Voice::Player(player) => {
@@ -389,7 +389,7 @@ fn spoken(carrier: &Twilio, links: &[Link], whose: &BTreeMap<u16, Whose>, margin
     for (number, whose) in whose.iter().filter(|(_, whose)| whose.turn == turn) {
         let words = match &links[whose.voice].voice {
             Voice::Vendor(vendor) => {
-                let context = &vendor.contexts[whose.index];
+                let context = &vendor.model.contexts[whose.index];
                 spoken.faulty |= context.faulty;
                 spoken.lied |= context.lied;
                 &context.words
