@@ -111,3 +111,49 @@ async fn audio_makes_good_what_failed_before_it() {
     }
     assert_eq!(account.view().breaker, account::Condition::Closed);
 }
+
+/// Asks for nothing.
+struct Nothing;
+
+impl TtsRequests for Nothing {
+    fn request(&self, _: &crate::call::action::Place, _: &str) -> Option<crate::dialect::SpeechRequest> {
+        None
+    }
+
+    fn is_speech(&self, _: u16, _: &str) -> bool {
+        false
+    }
+
+    fn refusal(&self, _: u16, _: &[u8]) -> Fault {
+        fault(FaultKind::Retryable)
+    }
+
+    fn fault_in(&self, _: &[u8], _: bool) -> Option<Fault> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voice_that_is_asked_over_http_is_spared_by_its_breaker_as_well() {
+    let (_, account) = shared();
+    let (inbox, mut told) = mpsc::channel(8);
+    let exchange = Arc::new(crate::http::Http::new(crate::http::Settings::default()).unwrap());
+    let voice = VoiceLink::Requests { dialect: Arc::new(Nothing), exchange, account: account.clone() };
+    let (mut links, dialects) = Links::new(vec![voice], 1, player(), inbox);
+    let (mut peers, mut tasks) = (Peers::new(Box::<Twilio>::default(), dialects), JoinSet::new());
+    let mut dial = || drop(links.tell(CallTime::ZERO, TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks));
+    dial();
+    assert_eq!(told.recv().await.unwrap().body, Body::Up);
+    for _ in 0..5 {
+        account.fell_silent();
+    }
+    dial();
+    assert!(matches!(told.recv().await.unwrap().body, Body::Refused(crate::dialect::Refusal::Spared(_))));
+    // The rest is over: this link finds out, and its first audio is the verdict.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    dial();
+    assert_eq!(told.recv().await.unwrap().body, Body::Up);
+    assert_eq!(account.view().breaker, account::Condition::HalfOpen);
+    links.note(0, &TtsEvent::Audio { context: CONTEXT, audio: bytes::Bytes::new() });
+    assert_eq!(account.view().breaker, account::Condition::Closed);
+}
