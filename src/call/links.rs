@@ -135,6 +135,13 @@ impl Link {
         self.leaving.retain(|(id, _)| *id != context);
     }
 
+    /// Something still comes of a context that was cancelled: its vendor is at work on letting it go.
+    pub(super) fn still_leaves(&mut self, now: CallTime, context: ContextId) {
+        for (_, since) in self.leaving.iter_mut().filter(|(id, _)| *id == context) {
+            *since = now;
+        }
+    }
+
     /// It is dropped by us in good order, and made again at once.
     pub(super) fn renew(&mut self) {
         self.up_since = None;

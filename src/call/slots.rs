@@ -12,7 +12,7 @@ use super::settings::{Cancel, Voice};
 use super::turn::{Permit, Turn};
 use crate::ids::{CallTime, ContextId};
 
-/// How long a vendor may take to say that nothing more comes of a cancelled context.
+/// How long a vendor may take to say that nothing more comes of a cancelled context, from the last that came of it.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 /// An open context of a shared account that has been without audio for so long is ended, so that others have its place.
 const IDLE: Duration = Duration::from_millis(800);
@@ -121,7 +121,7 @@ impl Call {
 
     /// When a vendor has taken too long to let go of a cancelled context.
     pub(super) fn leaves_at(link: &links::Link) -> Option<CallTime> {
-        link.leaving.first().map(|(_, since)| *since + LEAVE_LIMIT)
+        link.leaving.iter().map(|(_, since)| *since + LEAVE_LIMIT).min()
     }
 
     /// Makes the links anew of which that is wanted: what lives on them is begun again where its audio ends.

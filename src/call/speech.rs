@@ -234,6 +234,7 @@ impl Call {
     pub(super) fn on_audio(&mut self, now: CallTime, id: ContextId, audio: &[u8]) {
         let Some(context) = self.live_context(id) else {
             self.stats.late_chunks += 1;
+            self.links.iter_mut().for_each(|link| link.still_leaves(now, id));
             return;
         };
         let frames = context.on_audio(now, audio);

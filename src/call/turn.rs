@@ -119,6 +119,8 @@ pub(super) struct Turn {
     pub(super) tries: u32,
     /// What waits has been given to a voice before, and is not left to wait for more text again.
     pub(super) retrying: bool,
+    /// How much of the text that waits was given before, from the front on.
+    again_bytes: usize,
     /// No new try before this.
     pub(super) retry_at: Option<CallTime>,
     /// Why it could not be spoken; the fallback line takes its place.
@@ -163,6 +165,7 @@ impl Turn {
             contexts: Vec::new(),
             tries: 0,
             retrying: false,
+            again_bytes: 0,
             retry_at: None,
             failed: None,
             begun: false,
@@ -225,6 +228,7 @@ impl Turn {
 
     /// Puts the rest of a context that broke off, and the text of those behind it, back to the head of what waits.
     pub(super) fn push_back_all(&mut self, rest: Piece, delivery: Arc<Delivery>, behind: Vec<(Piece, Arc<Delivery>)>) {
+        let before = self.waiting_bytes();
         let passed = std::mem::take(&mut self.passed);
         let last = behind.last().map_or(&delivery, |(_, delivery)| delivery).clone();
         self.push_back(passed, last);
@@ -233,6 +237,12 @@ impl Turn {
         }
         self.push_back(rest, delivery);
         self.retrying = self.is_waiting();
+        self.again_bytes = self.waiting_bytes() - before;
+    }
+
+    /// Spoken text that no context was given.
+    fn waiting_bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.text.spoken().len()).sum()
     }
 
     /// It cannot be spoken: replaces all that waits by our own line, spoken by `voice`. Whether that is news.
@@ -357,7 +367,20 @@ impl Turn {
             // What is removed has no sound to wait for.
             _ if text.is_empty() && !run.text.is_empty() => Some(0),
             Buffering::Vendor { .. } => text::portion(text),
-            Buffering::Gateway => text::sentence(text, self.contexts.is_empty(), rest),
+            Buffering::Gateway => {
+                let is_first = self.contexts.is_empty();
+                let whole = text::sentence(text, is_first, Rest::Open);
+                if whole.is_some() || rest == Rest::Open {
+                    return whole;
+                }
+                if run.flush || self.closed || self.runs.len() > 1 {
+                    return text::sentence(text, is_first, Rest::Complete);
+                }
+                // Text that is only hurried may end inside a word, whose rest is still to come. Voices put a space between
+                // texts, so that it would become two. What was given before ended where it was meant to.
+                let is_meant = is_stuck && text::whole_words(text).is_none() || text.len() <= self.again_bytes;
+                if is_meant { Some(text.len()) } else { text::whole_words(text) }
+            }
         }
     }
 
@@ -370,6 +393,7 @@ impl Turn {
         let run = self.runs.front_mut()?;
         if let Some(length) = length {
             let mut piece = run.take(length);
+            self.again_bytes = self.again_bytes.saturating_sub(length);
             // In the middle of a context a vendor takes white space and marks verbatim, and needs them.
             let is_spoken =
                 (is_gathered && with_context && !piece.spoken().is_empty()) || text::is_speakable(piece.spoken());

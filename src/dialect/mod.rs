@@ -148,6 +148,8 @@ pub fn fault_of_close(code: Option<u16>, reason: &str) -> Fault {
         (Some(1008), kind @ (FaultKind::Busy | FaultKind::Idle)) => kind,
         // Deepgram's word for a message that it could not use, which says nothing of the next one.
         (Some(1008), _) if reason.starts_with("DATA-") => FaultKind::Retryable,
+        // A plea for time.
+        (Some(1013), FaultKind::Busy) => FaultKind::Busy,
         (Some(1002 | 1003 | 1007 | 1008), _) => FaultKind::Fatal,
         (Some(_) | None, _) => FaultKind::Retryable,
     };
@@ -196,6 +198,8 @@ mod tests {
         assert_eq!(fault_of_close(Some(1008), "Too many concurrent contexts").kind, FaultKind::Busy);
         assert_eq!(fault_of_close(Some(1008), "max_active_conversations").kind, FaultKind::Busy);
         assert_eq!(fault_of_close(Some(1008), "input_timeout_exceeded").kind, FaultKind::Idle);
+        assert_eq!(fault_of_close(Some(1013), "too many requests").kind, FaultKind::Busy);
+        assert_eq!(fault_of_close(Some(1013), "").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(Some(1008), "bad key").kind, FaultKind::Fatal);
         assert_eq!(fault_of_close(Some(1008), "DATA-0000").kind, FaultKind::Retryable);
         assert_eq!(fault_of_close(None, "").kind, FaultKind::Retryable);

@@ -142,7 +142,7 @@ fn brands() -> Vec<Scene> {
     let cut = |name, brand| {
         Scene::new(name, 6_000)
             .by(brand)
-            .manner(|manner| manner.speed_percent = 150)
+            .manner(|manner| manner.speed_percent = 200)
             .say(200, 1, GREETING)
             .caller(1_300, "question")
             .say(4_600, 2, "Sure.")

@@ -200,6 +200,21 @@ fn after_a_barge_in_the_place_is_free_when_the_vendor_says_so_or_the_link_is_mad
 }
 
 #[test]
+fn a_vendor_that_still_sends_what_was_cancelled_is_not_hung_up_before_its_end() {
+    let mut rig = Rig::new(first(|voice| voice.cancel = Cancel::Awaited));
+    rig.mood = Mood { deaf_to_cancel: true, ..Mood::default() };
+    rig.begin();
+    rig.say(1, &LINE.repeat(3));
+    rig.run_to(1_000);
+    rig.speech();
+    rig.say(2, "Now this.");
+    rig.run_to(20_000);
+    assert!(rig.call.stats().late_chunks > 20, "{:?}", rig.call.stats());
+    assert_eq!(dials(&rig, 0), [0]);
+    assert_eq!(rig.over(2).unwrap().1.text, "Now this.");
+}
+
+#[test]
 fn a_vendor_without_a_word_for_it_is_hung_up_at_a_barge_in() {
     let mut rig = Rig::new(first(|voice| voice.cancel = Cancel::Reconnect));
     rig.begin();

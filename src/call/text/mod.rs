@@ -81,6 +81,11 @@ pub(super) fn sentence(text: &str, is_first: bool, rest: Rest) -> Option<usize> 
     (rest == Rest::Complete && !text.is_empty()).then_some(text.len())
 }
 
+/// Length of `text` up to its last white space, in bytes; `None` if there is none.
+pub(super) fn whole_words(text: &str) -> Option<usize> {
+    text.char_indices().rev().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8())
+}
+
 /// Length of the next portion of `text` for a vendor that buffers, in bytes: all of it, unless it is very long.
 pub(super) fn portion(text: &str) -> Option<usize> {
     if text.len() <= PORTION_BYTES_MAX {

@@ -11,12 +11,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, Names, address, millis, with_query};
+use super::{Language, Link, Names, address, millis};
 use crate::audio::{Encoding, SourceFormat};
 use crate::call::action::{Place, TtsCommand};
 use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
 use crate::call::settings::Buffering;
-use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_close};
+use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_close, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::elevenlabs::{Alignment, Request, Response, VoiceSettings};
 
@@ -79,18 +79,17 @@ impl Settings {
             Encoding::Alaw => "alaw",
         };
         let format = format!("{encoding}_{}", self.format.rate);
-        let inactivity = INACTIVITY.as_secs().to_string();
         // Whole sentences are spoken at once; tokens have to be gathered by the vendor.
-        let auto = if self.buffering == Buffering::Gateway { "true" } else { "false" };
-        let mut pairs = vec![
-            ("model_id", self.model.as_str()),
-            ("output_format", format.as_str()),
-            ("inactivity_timeout", inactivity.as_str()),
-            ("auto_mode", auto),
-            ("sync_alignment", "true"),
+        let auto = self.buffering == Buffering::Gateway;
+        let mut query = vec![
+            ("model_id", self.model.clone()),
+            ("output_format", format),
+            ("inactivity_timeout", INACTIVITY.as_secs().to_string()),
+            ("auto_mode", auto.to_string()),
+            ("sync_alignment", true.to_string()),
         ];
-        pairs.extend(self.language.as_deref().map(|language| ("language_code", language)));
-        with_query(&url, &pairs)
+        query.extend(self.language.clone().map(|language| ("language_code", language)));
+        url_with(&url, &query)
     }
 }
 
@@ -107,6 +106,7 @@ pub struct Elevenlabs {
     names: Names,
     /// The contexts of this link that are not final. What bears any other name is nobody's.
     contexts: BTreeMap<ContextId, Live>,
+    link: Link,
 }
 
 /// A context that is not final.
@@ -124,7 +124,7 @@ struct Live {
 impl Elevenlabs {
     /// The codec of the call whose stream is `stream`.
     pub fn new(settings: Settings, stream: &StreamSid) -> Self {
-        Elevenlabs { settings, names: Names::new(stream), contexts: BTreeMap::new() }
+        Elevenlabs { settings, names: Names::new(stream), contexts: BTreeMap::new(), link: Link::default() }
     }
 
     fn decode_text(&mut self, text: &str) -> Option<TtsEvent> {
@@ -133,8 +133,8 @@ impl Elevenlabs {
         let context = named.and_then(|name| self.names.context_of(name)).filter(|id| self.contexts.contains_key(id));
         let is_error = response.error.is_some() || response.code.is_some();
         let event = match context {
-            // One without a name may be ours; one with somebody else's is not.
-            None if is_error && named.is_none() => TtsEvent::Failed { context, fault: fault_of(&response) },
+            // Without a name it ends the socket.
+            None if is_error && named.is_none() => self.link.lost(fault_of(&response)),
             None => TtsEvent::Ignored,
             Some(id) if is_error => {
                 self.contexts.remove(&id);
@@ -142,6 +142,7 @@ impl Elevenlabs {
             }
             Some(context) => {
                 let event = self.contexts.get_mut(&context)?.on(context, self.settings.format, &response)?;
+                self.link.note(&event);
                 // The last message may have audio as well: that is heard, and the core does without the other word.
                 if event == TtsEvent::Ignored && response.is_final == Some(true) {
                     self.contexts.remove(&context);
@@ -154,6 +155,7 @@ impl Elevenlabs {
     }
 
     fn speak(&mut self, on: &Place, text: &str, send: &mut dyn FnMut(Outgoing)) {
+        self.link.voice = Some(on.voice);
         let context_id = &self.names.name_of(on.context);
         let live = self.contexts.entry(on.context).or_insert_with(|| {
             let speed = on.delivery.speed.or(self.settings.speed).map(|speed| speed.clamp(SPEED.0, SPEED.1));
@@ -185,6 +187,7 @@ impl Elevenlabs {
 impl TtsDialect for Elevenlabs {
     fn dial(&mut self) -> Handshake {
         self.contexts.clear();
+        self.link = Link::default();
         Handshake { url: self.settings.whole_url(), headers: vec![("xi-api-key", self.settings.api_key.clone())] }
     }
 
@@ -253,15 +256,21 @@ impl Live {
         }
         let mut words = Vec::new();
         for ((char, start), length) in chars.iter().zip(starts).zip(lengths) {
+            let start_us = base_us + millis(*start);
+            let end_us = start_us + millis(*length);
+            // In the middle of a character, an empty one may stand for its rest.
+            if char.is_empty() {
+                self.open_word.iter_mut().for_each(|word| word.end_us = word.end_us.max(end_us));
+                continue;
+            }
             if char.trim().is_empty() {
                 words.extend(self.open_word.take());
                 continue;
             }
-            let start_us = base_us + millis(*start);
             let word = TimedWord { text: String::new(), start_us, end_us: start_us };
             let word = self.open_word.get_or_insert(word);
             word.text.push_str(char);
-            word.end_us = word.end_us.max(start_us + millis(*length));
+            word.end_us = word.end_us.max(end_us);
             self.aligned += letters(char);
         }
         // A word may be in two messages, unless a mark ends it or there is no more text.

@@ -26,6 +26,11 @@ fn codec(settings: Settings) -> Elevenlabs {
     Elevenlabs::new(settings, &StreamSid::parse("MZ1").unwrap())
 }
 
+/// One that was never told anything.
+fn fresh() -> Elevenlabs {
+    codec(settings())
+}
+
 fn told(codec: &mut Elevenlabs, command: &TtsCommand) -> Vec<Value> {
     said(codec, command).iter().map(|text| serde_json::from_str(text).unwrap()).collect()
 }
@@ -164,6 +169,15 @@ fn characters_become_words_across_messages_whose_times_begin_anew() {
 }
 
 #[test]
+fn the_rest_of_a_character_belongs_to_its_word() {
+    let mut codec = speaking("Hello there. ");
+    let event = decoded(&mut codec, chunk(100, alignment("He")));
+    assert!(matches!(event, TtsEvent::Audio { .. }), "{event:?}");
+    let rest = json!({"chars": ["", "l", "l", "o", " "], "charStartTimesMs": [0, 20, 40, 60, 80], "charDurationsMs": [20, 20, 20, 20, 20]});
+    assert_eq!(words_of(decoded(&mut codec, chunk(100, rest))), [word("Hello", 0, 180)]);
+}
+
+#[test]
 fn the_last_word_needs_no_space_behind_it() {
     let mut codec = speaking("Sure thing");
     let words = words_of(decoded(&mut codec, chunk(500, alignment("Sure thing"))));
@@ -211,7 +225,7 @@ fn nonsense_is_garbage() {
     for harmless in [json!({}), json!({"brand": "new"}), json!({"contextId": "MZ1-7.2", "audio": ""})] {
         assert_eq!(decoded(&mut codec, harmless), TtsEvent::Ignored);
     }
-    let odd = json!({"chars": ["H", ""], "charStartTimesMs": [-1e300, 1e300], "charDurationsMs": [1e300, -5]});
+    let odd = json!({"chars": ["H", " "], "charStartTimesMs": [-1e300, 1e300], "charDurationsMs": [1e300, -5]});
     assert!(!words_of(decoded(&mut codec, chunk(20, odd))).is_empty());
 }
 
@@ -227,10 +241,19 @@ fn errors_are_judged_by_their_words_and_never_quoted() {
     ] {
         let mut codec = speaking("Hi. ");
         let error = json!({"error": word, "message": message, "code": 1008});
-        let TtsEvent::Failed { context: None, fault } = decoded(&mut codec, error) else { panic!("{word}") };
+        // The socket goes with it: what its close frame says is less.
+        let TtsEvent::Down { voice: 0, fault } = decoded(&mut codec, error) else { panic!("{word}") };
         assert_eq!(fault.kind, kind, "{word} {message}");
         assert!(message.is_empty() || !fault.reason.contains(message), "{}", fault.reason);
     }
+    // A link that has spoken has a good key and a good voice.
+    let mut codec = speaking("Hi. ");
+    decoded(&mut codec, chunk(20, json!(null)));
+    let lost = decoded(&mut codec, json!({"error": "invalid_request", "message": "x", "code": 1008}));
+    assert!(matches!(lost, TtsEvent::Down { fault: Fault { kind: FaultKind::Retryable, .. }, .. }), "{lost:?}");
+    // Before anything was said nobody knows which voice this is; the close frame will tell.
+    let early = decoded(&mut fresh(), json!({"error": "voice_id_does_not_exist", "code": 1008}));
+    assert!(matches!(early, TtsEvent::Failed { context: None, .. }), "{early:?}");
     let mut codec = speaking("Hi. ");
     let named = json!({"error": "x", "code": 1011, "contextId": "MZ1-7.2"});
     let TtsEvent::Failed { context, fault } = decoded(&mut codec, named) else { panic!("no failure") };

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Language, Names, address, micros};
+use super::{Language, Link, Names, address, micros};
 use crate::audio::{Encoding, SourceFormat};
 use crate::call::action::{Place, TtsCommand};
 use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
@@ -67,6 +67,7 @@ pub struct Gradium {
     names: Names,
     /// The requests of this link that are not over. What bears any other name is nobody's.
     requests: BTreeMap<ContextId, Live>,
+    link: Link,
 }
 
 /// A request that is not over.
@@ -88,7 +89,7 @@ impl Gradium {
     /// The codec of the call whose stream is `stream`.
     pub fn new(settings: Settings, stream: &StreamSid) -> Self {
         let json_config = (!settings.json_config.is_empty()).then(|| Value::from(settings.json_config.clone()).to_string());
-        Gradium { settings, json_config, names: Names::new(stream), requests: BTreeMap::new() }
+        Gradium { settings, json_config, names: Names::new(stream), requests: BTreeMap::new(), link: Link::default() }
     }
 
     fn decode_text(&mut self, text: &str) -> Option<TtsEvent> {
@@ -96,17 +97,23 @@ impl Gradium {
         let named = response.client_req_id.as_deref();
         let context = named.and_then(|name| self.names.context_of(name)).filter(|id| self.requests.contains_key(id));
         let event = match (response.r#type.as_str(), context) {
-            // One without a name may be ours; one with somebody else's is not.
+            // One with somebody else's name is not ours.
             ("error", None) if named.is_some() => TtsEvent::Ignored,
-            ("error", context) => {
-                context.map(|id| self.requests.remove(&id));
+            // Without one it is the socket's, which is closed next.
+            ("error", None) => self.link.lost(fault_of(&response)),
+            ("error", Some(id)) => {
+                self.requests.remove(&id);
                 TtsEvent::Failed { context, fault: fault_of(&response) }
             }
             ("end_of_stream", Some(context)) => {
                 self.requests.remove(&context);
                 TtsEvent::Done { context }
             }
-            (kind, Some(context)) => self.requests.get_mut(&context)?.on(context, kind, &response)?,
+            (kind, Some(context)) => {
+                let event = self.requests.get_mut(&context)?.on(context, kind, &response)?;
+                self.link.note(&event);
+                event
+            }
             (_, None) => TtsEvent::Ignored,
         };
         Some(event)
@@ -119,6 +126,7 @@ impl Gradium {
         if words.is_empty() {
             return;
         }
+        self.link.voice = Some(on.voice);
         let name = self.names.name_of(on.context);
         let live = self.requests.entry(on.context).or_insert_with(|| {
             let setup = Request::Setup {
@@ -156,6 +164,7 @@ impl Gradium {
 impl TtsDialect for Gradium {
     fn dial(&mut self) -> Handshake {
         self.requests.clear();
+        self.link = Link::default();
         Handshake { url: self.settings.url.clone(), headers: vec![("x-api-key", self.settings.api_key.clone())] }
     }
 

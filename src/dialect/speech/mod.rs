@@ -56,11 +56,10 @@ macro_rules! settings {
 
 use std::sync::Arc;
 
-use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::{TtsDialect, TtsRequests};
-use crate::call::event::TimedWord;
+use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent, VoiceIndex};
 use crate::ids::{ContextId, StreamSid, TurnId};
 
 providers!(settings);
@@ -78,13 +77,29 @@ fn address(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// A URL with further parameters behind those that it has.
-fn with_query(url: &str, pairs: &[(&str, &str)]) -> String {
-    let query = Serializer::new(String::new()).extend_pairs(pairs).finish();
-    let (url, fragment) = url.split_once('#').map_or((url, None), |(url, fragment)| (url, Some(fragment)));
-    let joint = if url.contains('?') { '&' } else { '?' };
-    let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
-    format!("{url}{joint}{query}{fragment}")
+/// What is known of a link as a whole, for vendors that tell of its end before they close it: the close frame says less.
+#[derive(Debug, Default)]
+struct Link {
+    /// Whose it is; known from the first text on.
+    voice: Option<VoiceIndex>,
+    has_spoken: bool,
+}
+
+impl Link {
+    /// Takes note of what a message meant.
+    fn note(&mut self, event: &TtsEvent) {
+        self.has_spoken |= matches!(event, TtsEvent::Audio { .. } | TtsEvent::TimedAudio { .. });
+    }
+
+    /// The vendor ends it. What has spoken has a good key and a good voice, so that another link may do.
+    fn lost(&self, fault: Fault) -> TtsEvent {
+        let kind = if self.has_spoken && fault.kind == FaultKind::Fatal { FaultKind::Retryable } else { fault.kind };
+        let fault = Fault { kind, ..fault };
+        match self.voice {
+            Some(voice) => TtsEvent::Down { voice, fault },
+            None => TtsEvent::Failed { context: None, fault },
+        }
+    }
 }
 
 /// Seconds as a vendor tells them, in microseconds.

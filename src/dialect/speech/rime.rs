@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, Names, address, timed_words, with_query};
+use super::{Language, Link, Names, address, timed_words};
 use crate::audio::SourceFormat;
 use crate::call::action::{Place, TtsCommand};
-use crate::call::event::{Fault, TtsEvent};
-use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, kind_of_words};
+use crate::call::event::{Fault, FaultKind, TtsEvent};
+use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, kind_of_words, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::rime::{Operation, Response, Text, WordTimestamps};
 
@@ -59,6 +59,7 @@ pub struct Rime {
     names: Names,
     /// The context that is spoken.
     live: Option<Live>,
+    link: Link,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ struct Live {
 impl Rime {
     /// The codec of the call whose stream is `stream`.
     pub fn new(settings: Settings, stream: &StreamSid) -> Self {
-        Rime { settings, names: Names::new(stream), live: None }
+        Rime { settings, names: Names::new(stream), live: None, link: Link::default() }
     }
 
     fn decode_text(&mut self, text: &str) -> Option<TtsEvent> {
@@ -86,6 +87,8 @@ impl Rime {
         let is_live = self.live.as_ref().is_some_and(|live| Some(live.context) == of_name);
         Some(match response.r#type.as_str() {
             "error" if named.is_some() && !is_live => TtsEvent::Ignored,
+            // A limit is the account's, and the socket is closed next.
+            "error" if fault_of(&response).kind == FaultKind::Busy => self.link.lost(fault_of(&response)),
             // There is only one that it can mean.
             "error" => TtsEvent::Failed { context: self.live.take().map(|live| live.context), fault: fault_of(&response) },
             _ if !is_live => TtsEvent::Ignored,
@@ -113,6 +116,7 @@ impl Rime {
     }
 
     fn speak(&mut self, on: &Place, text: &str, send: &mut dyn FnMut(Outgoing)) {
+        self.link.voice = Some(on.voice);
         let context = on.context;
         if self.live.as_ref().is_none_or(|live| live.context != context) {
             self.live = Some(Live { context, owed: 0, received_bytes: 0, base_us: 0, last: (0, 0) });
@@ -128,12 +132,17 @@ impl Rime {
 impl TtsDialect for Rime {
     fn dial(&mut self) -> Handshake {
         self.live = None;
+        self.link = Link::default();
         let Settings { url, model, voice, format, .. } = &self.settings;
-        let rate = format.rate.to_string();
-        let pairs =
-            [("speaker", voice.as_str()), ("modelId", model), ("audioFormat", "pcm"), ("samplingRate", &rate), ("segment", "never")];
+        let query = [
+            ("speaker", voice.clone()),
+            ("modelId", model.clone()),
+            ("audioFormat", "pcm".to_owned()),
+            ("samplingRate", format.rate.to_string()),
+            ("segment", "never".to_owned()),
+        ];
         Handshake {
-            url: with_query(url, &pairs),
+            url: url_with(url, &query),
             headers: vec![("authorization", format!("Bearer {}", self.settings.api_key))],
         }
     }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::super::support::{CONTEXT, at, place, said};
 use super::*;
 use crate::audio::Encoding;
-use crate::call::event::{Delivery, FaultKind};
+use crate::call::event::Delivery;
 use crate::ids::TurnId;
 
 fn settings() -> Settings {
@@ -136,7 +136,7 @@ fn what_bears_no_name_of_ours_reaches_nobody_but_for_an_error() {
         }
     }
     let busy = decoded(&mut speaking(), json!({"type": "error", "message": "Concurrency limit reached"}));
-    assert!(matches!(busy, TtsEvent::Failed { fault: Fault { kind: FaultKind::Busy, .. }, .. }), "{busy:?}");
+    assert!(matches!(busy, TtsEvent::Down { voice: 0, fault: Fault { kind: FaultKind::Busy, .. } }), "{busy:?}");
     let idle = decoded(&mut codec(), json!({"type": "error"}));
     assert!(matches!(idle, TtsEvent::Failed { context: None, .. }), "{idle:?}");
 }
