@@ -163,6 +163,11 @@ fn speech(config: &Config, given: &Given<'_>) -> Vec<Problem> {
             let fix = format!("set it, for example by {}", section.key_variable());
             problems.push(Fault::new(fault, fix).at("configuration", path("api_key")));
         }
+        let account = section.account();
+        if let Some(sockets) = account.max_sockets.filter(|sockets| account.warm > *sockets) {
+            let (key, fault) = (path("warm"), format!("is {}, but max_sockets is {sockets}", account.warm));
+            problems.push(Fault::new(fault, "keep fewer sockets warm").at(given.source(&key), &key));
+        }
         for problem in section.problems() {
             let key = path(problem.key);
             problems.push(Fault::new(problem.fault, problem.fix).at(given.source(&key), &key));

@@ -29,7 +29,7 @@ use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
 use crate::dialect::hearing;
 use crate::dialect::speech::{self, Language};
-use crate::driver::{Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
+use crate::driver::{Account, Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
 use crate::http::Exchange;
 use crate::ids::{CallSid, StreamSid};
 use crate::player::Player;
@@ -91,8 +91,8 @@ pub enum Speaker {
     Remote {
         /// Who it is, and what is the same in every call.
         settings: speech::Settings,
-        /// How to get there.
-        dialler: Arc<Dialler>,
+        /// How to get there, and what all calls share of it.
+        account: Arc<Account>,
         /// How to get there if it is asked over HTTP.
         exchange: Arc<dyn Exchange>,
     },
@@ -303,9 +303,11 @@ impl Node {
     pub(super) fn voice_links(&self, stream: &StreamSid) -> Vec<VoiceLink> {
         let link = |speaker: &Speaker| match speaker {
             Speaker::Local(pool) => VoiceLink::Local(pool.clone()),
-            Speaker::Remote { settings, dialler, exchange } => match settings.language(stream) {
-                Language::Socket(dialect) => VoiceLink::Socket { dialect, dialler: dialler.clone() },
-                Language::Requests(dialect) => VoiceLink::Requests { dialect, exchange: exchange.clone() },
+            Speaker::Remote { settings, account, exchange } => match settings.language(stream) {
+                Language::Socket(dialect) => VoiceLink::Socket { dialect, account: account.clone() },
+                Language::Requests(dialect) => {
+                    VoiceLink::Requests { dialect, exchange: exchange.clone(), account: account.clone() }
+                }
             },
         };
         self.0.settings.speakers.iter().map(link).collect()

@@ -196,14 +196,15 @@ impl Row {
 pub(crate) fn link(speaker: Speaker, stream: &StreamSid, network: &Arc<Network>) -> VoiceLink {
     match speaker {
         Speaker::Local(pool) => VoiceLink::Local(pool),
-        Speaker::Remote { settings, dialler, .. } => match settings.language(stream) {
-            Language::Socket(dialect) => {
-                let way: Arc<dyn Connect> = network.clone();
-                VoiceLink::Socket { dialect, dialler: Arc::new((*dialler).clone().over(way)) }
+        Speaker::Remote { settings, account, .. } => {
+            let way: Arc<dyn Connect> = network.clone();
+            let account = account.over(way);
+            match settings.language(stream) {
+                Language::Socket(dialect) => VoiceLink::Socket { dialect, account },
+                Language::Requests(dialect) => {
+                    VoiceLink::Requests { dialect, exchange: Arc::new(Requests(network.clone())), account }
+                }
             }
-            Language::Requests(dialect) => {
-                VoiceLink::Requests { dialect, exchange: Arc::new(Requests(network.clone())) }
-            }
-        },
+        }
     }
 }
