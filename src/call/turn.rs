@@ -370,7 +370,7 @@ impl Turn {
             Buffering::Gateway => {
                 let is_first = self.contexts.is_empty();
                 let whole = text::sentence(text, is_first, Rest::Open);
-                if whole.is_some() || rest == Rest::Open {
+                if whole.is_some() || rest == Rest::Open || text.is_empty() {
                     return whole;
                 }
                 if run.flush || self.closed || self.runs.len() > 1 {
