@@ -115,7 +115,7 @@ pub(crate) async fn run(made: Made, row: &Row, behind: Behind, fault: &Fault, ti
         written: network.counts.written.load(Ordering::Relaxed),
     };
     assert!(!fault.is_harmless || (first, last) == (Who::Vendor, Who::Vendor), "mere noise, and yet {verdict:?}");
-    let is_healed = times == Times::Once && row.heals(fault);
+    let is_healed = times == Times::Once && !fault.is_final;
     assert!(!is_healed || last == Who::Vendor, "the fault is over, and the vendor is not back: {verdict:?}");
     Some(verdict)
 }

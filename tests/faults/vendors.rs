@@ -11,8 +11,7 @@ use trunkline::emulate::{speech, tts};
 use trunkline::ids::StreamSid;
 use trunkline::server::Speaker;
 
-use crate::faults::Fault;
-use crate::network::{Network, Requests, Times};
+use crate::network::{Network, Requests};
 
 /// An emulated vendor.
 pub(crate) trait Vendor: Send + Sync {
@@ -51,8 +50,6 @@ pub(crate) struct Row {
     /// An emulator of it with these faults, all with the limits that the vendor documents. `None` if one of them cannot
     /// happen to it: its protocol has nothing of the kind.
     pub(crate) vendor: fn(&[String]) -> Option<Arc<dyn Vendor>>,
-    /// Switches after which nobody tries again, though they happen once: the vendor's own word is that it will not help.
-    pub(crate) fatal: &'static [&'static str],
 }
 
 /// Every vendor under test.
@@ -61,39 +58,21 @@ pub(crate) const ROWS: &[Row] = &[
         name: "cartesia",
         url: ("ws", "/tts/websocket"),
         vendor: |faults| over_a_socket(tts::Vendor::Cartesia, faults),
-        fatal: &[],
     },
     Row {
         name: "gradium",
         url: ("ws", "/api/speech/tts"),
         vendor: |faults| over_a_socket(tts::Vendor::Gradium, faults),
-        fatal: &[],
     },
-    Row {
-        name: "elevenlabs",
-        url: ("ws", ""),
-        vendor: |faults| over_a_socket(tts::Vendor::ElevenLabs, faults),
-        fatal: &["limited", "error-400"],
-    },
-    Row {
-        name: "rime",
-        url: ("ws", "/ws3"),
-        vendor: |faults| over_a_socket(tts::Vendor::Rime, faults),
-        fatal: &["limited"],
-    },
-    Row {
-        name: "deepgram",
-        url: ("ws", "/v1/speak"),
-        vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
-        fatal: &[],
-    },
+    Row { name: "elevenlabs", url: ("ws", ""), vendor: |faults| over_a_socket(tts::Vendor::ElevenLabs, faults) },
+    Row { name: "rime", url: ("ws", "/ws3"), vendor: |faults| over_a_socket(tts::Vendor::Rime, faults) },
+    Row { name: "deepgram", url: ("ws", "/v1/speak"), vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults) },
     Row {
         name: "deepgram_flux",
         url: ("ws", "/v2/speak"),
         vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
-        fatal: &[],
     },
-    Row { name: "openai", url: ("http", "/v1"), vendor: over_http, fatal: &[] },
+    Row { name: "openai", url: ("http", "/v1"), vendor: over_http },
 ];
 
 /// One of the vendors with sockets, which share an engine, speaking in tones.
@@ -166,12 +145,6 @@ impl Vendor for speech::Emulator {
 }
 
 impl Row {
-    /// Whether a fault that happened once is over for good.
-    pub(crate) fn heals(&self, fault: &Fault) -> bool {
-        let is_fatal = |switch: String| self.fatal.iter().any(|name| switch.starts_with(name));
-        !fault.is_final && !fault.switch(Times::Always).is_some_and(is_fatal)
-    }
-
     /// Its host in the network of pipes.
     pub(crate) fn host(&self) -> String {
         // An underscore is no letter of a host's name.
