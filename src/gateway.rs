@@ -18,8 +18,9 @@ use crate::call::settings::{
     is_english,
 };
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, Section, TextRule, narrow};
-use crate::driver::{Dialler, Meter, Shelf};
-use crate::http::{HttpError, TrustError};
+use crate::driver::account::{self, Succession};
+use crate::driver::{Account, Dialler, Meter, Shelf};
+use crate::http::{self, Http, HttpError, TrustError};
 use crate::player::{self, Player};
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
@@ -53,7 +54,7 @@ pub enum GatewayError {
     Player(#[source] HttpError),
     /// The voice cannot be dialled.
     #[error("speech.{0}")]
-    Dialler(&'static str, #[source] TrustError),
+    Dialler(&'static str, #[source] HttpError),
     /// The app cannot be dialled.
     #[error("agent.relay")]
     App(#[source] TrustError),
@@ -78,9 +79,9 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
 /// # Errors
 /// [`GatewayError`].
 pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
-    let (voices, speakers) = voices(config)?;
-    let (heard, hearing) = hearing::hearing(config)?;
     let meter = Arc::<Meter>::default();
+    let (voices, speakers) = voices(config, &meter)?;
+    let (heard, hearing) = hearing::hearing(config)?;
     Ok(Settings {
         public_url: config.server.public_url.clone(),
         trust: trust(config),
@@ -169,15 +170,20 @@ fn trust(config: &Config) -> Trust {
 }
 
 /// The voices and who speaks with them: the chain, and behind it the local voice for the fallback line.
-fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
+fn voices(config: &Config, meter: &Meter) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
     let workers = available_parallelism().map_or(1, usize::from);
     let pool = Pool::new(voice::Settings { workers, waiting_max: config.server.max_calls as usize });
     let local = || (Voice::plain("local", Encoding::PcmS16Le, Some(voice::RATE)), Speaker::Local(pool.clone()));
     let mut voices = Vec::new();
-    for provider in &config.speech.chain {
+    let last = config.speech.chain.len().saturating_sub(1);
+    for (n, provider) in config.speech.chain.iter().enumerate() {
+        let succession = if n < last { Succession::Followed } else { Succession::Last };
         voices.push(match config.speech.section(*provider) {
             None => local(),
-            Some(section) => remote(section).map_err(|error| GatewayError::Dialler(provider.as_str(), error))?,
+            Some(section) => {
+                let remote = remote(section, succession, meter);
+                remote.map_err(|error| GatewayError::Dialler(provider.as_str(), error))?
+            }
         });
     }
     if !config.speech.chain.contains(&Provider::Local) {
@@ -186,10 +192,24 @@ fn voices(config: &Config) -> Result<(Vec<Voice>, Vec<Speaker>), GatewayError> {
     Ok(voices.into_iter().unzip())
 }
 
-fn remote(section: &dyn Section) -> Result<(Voice, Speaker), TrustError> {
-    let shared_out = section.account().max_contexts.is_some();
+fn remote(section: &dyn Section, succession: Succession, meter: &Meter) -> Result<(Voice, Speaker), HttpError> {
+    let (limits, voice) = (section.account(), section.voice());
+    let voice = Voice { shared_out: limits.max_contexts.is_some(), ..voice };
+    let account = account::Settings {
+        voice: voice.name.clone(),
+        max_contexts: limits.max_contexts,
+        max_sockets: limits.max_sockets,
+        warm: limits.warm,
+        warm_age: section.warm_age(),
+        succession,
+        // Without randomness nodes may come back in step, which their limits bear.
+        seed: random_bytes().map_or(0, u64::from_be_bytes),
+    };
+    // Its language says which of them is used; to have both costs nothing but this moment.
     let dialler = Arc::new(Dialler::new(section.ca_file())?);
-    Ok((Voice { shared_out, ..section.voice() }, Speaker::Remote { settings: section.settings(), dialler }))
+    let exchange = Arc::new(Http::new(http::Settings { authorities: section.ca_file(), ..http::Settings::default() })?);
+    let account = Account::new(account, dialler, meter);
+    Ok((voice, Speaker::Remote { settings: section.settings(), account, exchange }))
 }
 
 fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) -> CallSettings {

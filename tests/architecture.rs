@@ -41,10 +41,15 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
     (
         "driver",
         &["ids", "audio", "http", "tape", "call", "dialect", "voice", "player"],
+        // `backon` and `governor`: when a provider that failed is dialled again, and how fast by all calls together.
         &[
+            "backon",
             "bytes",
             "futures_util",
+            "governor",
             "prometheus_client",
+            // The requests to voices that are asked over HTTP, and their answers.
+            "reqwest",
             "rustls",
             "thiserror",
             "tokio",

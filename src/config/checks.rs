@@ -97,15 +97,15 @@ fn account(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     problems
 }
 
-/// Whether a WebSocket URL leads to a vendor itself, not to a server of the same protocol.
+/// Whether the URL of a WebSocket, or one of HTTP, leads to a vendor itself, not to a server of the same protocol.
 fn is_host_of(url: &str, domain: &str) -> bool {
-    let host = read::websocket_host(url).map(|url| url.host().to_ascii_lowercase());
+    let host = read::host(url).map(|url| url.host().to_ascii_lowercase());
     host.is_some_and(|host| host == domain || host.strip_suffix(domain).is_some_and(|front| front.ends_with('.')))
 }
 
-/// Whether what goes over a WebSocket URL can be read on the way.
+/// Whether what goes over the URL of a WebSocket, or one of HTTP, can be read on the way.
 fn is_plain_over_network(url: &str) -> bool {
-    read::websocket_host(url).is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback())
+    read::host(url).is_some_and(|url| url.transport() == Transport::Plain && !url.is_loopback())
 }
 
 fn open(config: &Config, given: &Given<'_>) -> Option<Problem> {
@@ -162,6 +162,11 @@ fn speech(config: &Config, given: &Given<'_>) -> Vec<Problem> {
             let fault = format!("is missing, although speech.chain names {name:?} ({chain})");
             let fix = format!("set it, for example by {}", section.key_variable());
             problems.push(Fault::new(fault, fix).at("configuration", path("api_key")));
+        }
+        let account = section.account();
+        if let Some(sockets) = account.max_sockets.filter(|sockets| account.warm > *sockets) {
+            let (key, fault) = (path("warm"), format!("is {}, but max_sockets is {sockets}", account.warm));
+            problems.push(Fault::new(fault, "keep fewer sockets warm").at(given.source(&key), &key));
         }
         for problem in section.problems() {
             let key = path(problem.key);

@@ -258,6 +258,11 @@ pub(super) fn websocket_host(text: &str) -> Option<PublicUrl> {
     parse_url(&as_http(text)?).ok()
 }
 
+/// Scheme, host and port of a URL that has been checked, of either kind.
+pub(super) fn host(text: &str) -> Option<PublicUrl> {
+    websocket_host(text).or_else(|| http_host(text))
+}
+
 /// Scheme, host and port of an HTTP URL that has been checked.
 pub(super) fn http_host(text: &str) -> Option<PublicUrl> {
     parse_url(text).ok()

@@ -522,3 +522,15 @@ fn a_model_is_chosen_whole_or_not_at_all() {
     let sales = ("TRUNKLINE__AGENT__LLM__TRANSFERS__SALES", "+15550100001");
     assert_eq!(warned(&[kind, model, openai, sales]), ["agent.llm.transfers"]);
 }
+
+#[test]
+fn no_more_sockets_are_kept_warm_than_the_account_has() {
+    let limits = |warm: u32| {
+        file(&format!(
+            "speech.chain = [\"cartesia\"]\n[speech.cartesia]\napi_key = \"x\"\nmax_sockets = 2\nwarm = {warm}\n"
+        ))
+    };
+    assert_eq!(good(&limits(2)).config.speech.cartesia.warm, 2);
+    let line = "settings.toml line 5: speech.cartesia.warm is 3, but max_sockets is 2; keep fewer sockets warm";
+    assert_eq!(bad(&limits(3)), [line]);
+}

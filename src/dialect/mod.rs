@@ -15,7 +15,7 @@ pub use peers::{Peers, carrier_event};
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 
-use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, TtsCommand};
+use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, Place, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
 use crate::ids::CallTime;
 
@@ -69,6 +69,35 @@ pub trait TtsDialect: Send {
     fn decode(&mut self, message: Message<'_>) -> TtsEvent;
     /// How to say a command at a moment: any number of messages.
     fn encode(&mut self, at: CallTime, command: &TtsCommand, send: &mut dyn FnMut(Outgoing));
+}
+
+/// A request for speech, over HTTP. `Debug` shows nothing of what is to be spoken.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SpeechRequest {
+    /// An `http` or `https` URL, to which it is posted.
+    pub url: String,
+    /// Headers; the values of some are secret.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for SpeechRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeechRequest").field("body", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// The language of a voice that is sent a request for each text, and answers each with headerless samples. It has no state.
+pub trait TtsRequests: Send + Sync {
+    /// How to ask for a text; `None` if there is nothing in it that could be heard.
+    fn request(&self, on: &Place, text: &str) -> Option<SpeechRequest>;
+    /// Whether an answer with this status and this `Content-Type` (empty if it has none) may be speech.
+    fn is_speech(&self, status: u16, content_type: &str) -> bool;
+    /// What an answer means that is none; `body` is its beginning, as far as it came.
+    fn refusal(&self, status: u16, body: &[u8]) -> Fault;
+    /// What is wrong if a piece of an answer is no speech after all. `is_first`: the answer begins with it.
+    fn fault_in(&self, piece: &[u8], is_first: bool) -> Option<Fault>;
 }
 
 /// The language of a vendor that writes down what the caller says.

@@ -1,11 +1,11 @@
 //! The one inbox of a call: everything that enters it, in one order. What comes out of it goes onto the call's tape.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::call::event::AgentEvent;
+use crate::call::event::{AgentEvent, VoiceIndex};
 use crate::dialect::{Body, Input, Port};
 use crate::ids::TurnId;
 
@@ -21,6 +21,21 @@ pub struct Inbox {
     handled: watch::Sender<u64>,
     /// The input that was taken last is an agent's.
     is_agents: bool,
+    speaking: Speaking,
+}
+
+/// The voice that was given text last.
+#[derive(Clone, Debug)]
+pub(super) struct Speaking(Arc<AtomicUsize>);
+
+impl Speaking {
+    /// Before the first text.
+    const NOBODY: usize = usize::MAX;
+
+    /// A voice is given text.
+    pub(super) fn note(&self, voice: VoiceIndex) {
+        self.0.store(voice, Ordering::Relaxed);
+    }
 }
 
 impl Inbox {
@@ -32,6 +47,11 @@ impl Inbox {
         let input = self.receiver.recv().await?;
         self.is_agents = input.port == Port::Agent;
         Some(input)
+    }
+
+    /// Where those who watch are told who speaks.
+    pub(super) fn speaking(&self) -> Speaking {
+        self.speaking.clone()
     }
 
     pub(super) fn sender(&self) -> mpsc::Sender<Input> {
@@ -54,9 +74,15 @@ pub struct CallPort {
     /// How many inputs of agents have gone into the inbox, in its order.
     sent: Arc<Mutex<u64>>,
     handled: watch::Receiver<u64>,
+    speaking: Speaking,
 }
 
 impl CallPort {
+    /// The voice that was given text last, if one was.
+    pub fn voice(&self) -> Option<VoiceIndex> {
+        Some(self.speaking.0.load(Ordering::Relaxed)).filter(|voice| *voice != Speaking::NOBODY)
+    }
+
     /// A turn that nobody else has.
     pub fn next_turn(&self) -> TurnId {
         TurnId(self.turns.fetch_add(1, Ordering::Relaxed) + 1)
@@ -119,8 +145,10 @@ pub fn inbox_above(below: TurnId) -> (CallPort, Inbox) {
     let (sender, receiver) = mpsc::channel(INBOX_INPUTS);
     let (dealt, handled) = watch::channel(0);
     let turns = Arc::new(AtomicU32::new(below.0));
-    let port = CallPort { sender: sender.clone(), below, turns, sent: Arc::default(), handled };
-    (port, Inbox { sender, receiver, handled: dealt, is_agents: false })
+    let speaking = Speaking(Arc::new(AtomicUsize::new(Speaking::NOBODY)));
+    let port =
+        CallPort { sender: sender.clone(), below, turns, sent: Arc::default(), handled, speaking: speaking.clone() };
+    (port, Inbox { sender, receiver, handled: dealt, is_agents: false, speaking })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -11,8 +11,9 @@ use tokio_tungstenite::tungstenite::Message as WsMessage;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::account::{Account, Hold};
 use super::dial::{Dialler, Socket};
-use crate::dialect::{Body, Handshake, Input, Outgoing, Port};
+use crate::dialect::{Body, Handshake, Input, Outgoing, Port, Refusal};
 
 /// A write that takes longer means that the peer is gone, whatever TCP says.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
@@ -21,6 +22,47 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a socket that takes nothing any more is still read: what had come before it broke is to be heard.
 const REST_LIMIT: Duration = Duration::from_millis(500);
 
+/// How a link is made.
+pub(super) enum Door {
+    /// It is dialled.
+    Open(Arc<Dialler>),
+    /// By the leave of the account that all calls share.
+    Shared(Arc<Account>),
+}
+
+impl From<Arc<Dialler>> for Door {
+    fn from(dialler: Arc<Dialler>) -> Self {
+        Door::Open(dialler)
+    }
+}
+
+impl From<Arc<Account>> for Door {
+    fn from(account: Arc<Account>) -> Self {
+        Door::Shared(account)
+    }
+}
+
+impl Door {
+    async fn dial(&self, handshake: Handshake) -> Result<Line, Refusal> {
+        match self {
+            Door::Open(dialler) => {
+                let socket = Box::pin(dialler.dial(handshake)).await?;
+                Ok(Line { socket, early: Vec::new(), hold: None })
+            }
+            Door::Shared(account) => Box::pin(account.dial(handshake)).await,
+        }
+    }
+}
+
+/// A socket that was made, and what goes with it.
+pub(super) struct Line {
+    pub(super) socket: Socket,
+    /// What the peer said before anybody listened.
+    pub(super) early: Vec<WsMessage>,
+    /// What it takes up in the account, until it is dropped.
+    pub(super) hold: Option<Hold>,
+}
+
 /// The live end of a link. When it is dropped, what waits is still written, then the link says goodbye.
 pub(super) struct Live {
     outbox: mpsc::Sender<Outgoing>,
@@ -28,11 +70,11 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Begins a link. Its answers, from [`Body::Up`] on, come into `inbox` from `port`; at most `capacity` messages wait
+    /// Begins a link through `door`. Its answers, from [`Body::Up`] on, come into `inbox` from `port`; at most `capacity` messages wait
     /// for it.
     pub(super) fn open(
         handshake: Handshake,
-        dialler: Arc<Dialler>,
+        door: impl Into<Door>,
         port: Port,
         inbox: mpsc::Sender<Input>,
         capacity: usize,
@@ -41,7 +83,7 @@ impl Live {
         let leave = CancellationToken::new();
         let (outbox, pending) = mpsc::channel(capacity);
         let teller = Teller { port, inbox, leave: leave.clone() };
-        tasks.spawn(Box::pin(pump(handshake, dialler, teller, pending)));
+        tasks.spawn(Box::pin(pump(handshake, door.into(), teller, pending)));
         Live { outbox, _leave: leave.drop_guard() }
     }
 
@@ -69,12 +111,12 @@ impl Teller {
 }
 
 /// Dials, then moves messages both ways until either side ends.
-async fn pump(handshake: Handshake, dialler: Arc<Dialler>, teller: Teller, outbox: mpsc::Receiver<Outgoing>) {
-    let dialled = teller.leave.run_until_cancelled(Box::pin(dialler.dial(handshake))).await;
+async fn pump(handshake: Handshake, door: Door, teller: Teller, outbox: mpsc::Receiver<Outgoing>) {
+    let dialled = teller.leave.run_until_cancelled(Box::pin(door.dial(handshake))).await;
     let end = match dialled {
-        Some(Ok(socket)) => {
+        Some(Ok(line)) => {
             teller.tell(Body::Up).await;
-            match exchange(socket, &teller, outbox).await {
+            match exchange(line, &teller, outbox).await {
                 Ended::Told => return,
                 Ended::Broken => Body::Closed { code: None, reason: String::new() },
             }
@@ -93,8 +135,10 @@ enum Ended {
     Broken,
 }
 
-async fn exchange(socket: Socket, teller: &Teller, mut outbox: mpsc::Receiver<Outgoing>) -> Ended {
-    let (mut writer, mut reader) = socket.split();
+async fn exchange(line: Line, teller: &Teller, mut outbox: mpsc::Receiver<Outgoing>) -> Ended {
+    let Line { socket, early, hold: _hold } = line;
+    let (mut writer, reader) = socket.split();
+    let mut reader = stream::iter(early.into_iter().map(Ok)).chain(reader);
     let write = async {
         while let Some(message) = outbox.recv().await {
             let written = async {

@@ -1,5 +1,7 @@
 //! What a node counts. A registry of its own, so that many servers can live in one process.
 
+mod accounts;
+
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +14,8 @@ use prometheus_client::registry::Registry;
 
 use crate::call::action::{AgentReport, EndReason};
 use crate::call::stats::Stats;
+use accounts::Accounts;
+pub(super) use accounts::{AccountMeter, Refused, Spared};
 
 /// Why requests and streams are refused. `stream`: it did not start, or not with a good token.
 pub const REFUSALS: [&str; 7] = ["full", "draining", "signature", "stream", "api_token", "host", "origin"];
@@ -49,6 +53,7 @@ pub struct Meter {
     reconnects: Counter,
     retries: Counter,
     failures: Counter,
+    accounts: Accounts,
     hearing_reconnects: Counter,
     hearing_failures: Counter,
     transcript: Histogram,
@@ -96,6 +101,7 @@ impl Default for Meter {
             reconnects: Counter::default(),
             retries: Counter::default(),
             failures: Counter::default(),
+            accounts: Accounts::default(),
             hearing_reconnects: Counter::default(),
             hearing_failures: Counter::default(),
             transcript: seconds(&[0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]),
@@ -130,6 +136,7 @@ impl Meter {
         to.register("tts_reconnects", "Links to a voice that were made again", self.reconnects.clone());
         to.register("tts_retries", "Contexts that were begun again after a fault", self.retries.clone());
         to.register("speech_failures", "Turns that could not be spoken", self.failures.clone());
+        self.accounts.register(to);
         let again = "Links for hearing that were made again after they had been lost";
         to.register("hearing_reconnects", again, self.hearing_reconnects.clone());
         to.register("hearing_failures", "Times that hearing was given up", self.hearing_failures.clone());
@@ -196,6 +203,11 @@ impl Meter {
         self.panics.inc();
     }
 
+    /// What the account with a provider counts.
+    pub(super) fn account(&self, voice: &str) -> AccountMeter {
+        self.accounts.of(voice)
+    }
+
     /// An agent of this process did not take a report.
     pub fn report_lost(&self) {
         self.reports_lost.inc();
@@ -238,6 +250,8 @@ impl Meter {
             self.transcript.observe(wait.hearing.as_secs_f64());
         } else if let AgentReport::HearingFailed { .. } = report {
             self.hearing_failures.inc();
+        } else if let AgentReport::FailedOver { from, .. } = report {
+            self.accounts.failed_over(from);
         }
     }
 

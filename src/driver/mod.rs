@@ -3,6 +3,7 @@
 //! One call is one task that owns one [`Call`]; every task around it is in the call's `JoinSet`, so that leaving
 //! [`run_call`] means that all of them have ended.
 
+pub mod account;
 mod app;
 mod carrier;
 mod clock;
@@ -16,6 +17,7 @@ pub mod meter;
 mod outbox;
 mod player;
 mod record;
+mod requests;
 mod tts;
 
 use std::collections::VecDeque;
@@ -28,6 +30,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use account::Account;
 pub use app::AppLink;
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
@@ -39,7 +42,7 @@ pub use meter::Meter;
 pub use record::{Shelf, Tap};
 pub use tts::VoiceLink;
 
-use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason};
+use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason, TtsCommand};
 use crate::call::event::{AgentEvent, Event};
 use crate::call::settings::Settings;
 use crate::call::stats::Stats;
@@ -102,7 +105,8 @@ where
     let (outbox, pending) = outbox(setup.settings.playout.lead);
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
-    let (links, voices) = Links::new(setup.voices, (setup.player, setup.meter.clone()), inbox.sender());
+    let (links, voices) =
+        Links::new(setup.voices, setup.settings.chain, (setup.player, setup.meter.clone()), inbox.sender());
     let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender(), setup.meter.clone());
     let (app_dialler, app_dialect) = setup.app.map(|app| (app.dialler, app.dialect)).unzip();
     let peers = Peers::new(setup.carrier, voices).with_hearing(hearing_dialect).with_agent(app_dialect);
@@ -114,6 +118,7 @@ where
         links,
         hearing,
         app,
+        speaking: inbox.speaking(),
         meter: setup.meter,
         tape: setup.tape,
         tasks,
@@ -147,6 +152,7 @@ struct Driver {
     links: Links,
     hearing: Hearing,
     app: App,
+    speaking: inbox::Speaking,
     meter: Arc<Meter>,
     tape: Option<Tap>,
     tasks: JoinSet<()>,
@@ -278,6 +284,9 @@ impl Driver {
             match self.call.poll_action()? {
                 Action::Carrier(command) => self.tell_carrier(&command),
                 Action::Tts(command) => {
+                    if let TtsCommand::Speak { on, .. } = &command {
+                        self.speaking.note(on.voice);
+                    }
                     self.own.extend(self.links.tell(now, command, &mut self.peers, &mut self.tasks))
                 }
                 Action::Hearing(command) => {
@@ -285,6 +294,7 @@ impl Driver {
                 }
                 Action::Agent(report) => {
                     self.meter.observe(&report);
+                    self.links.judge(&report);
                     self.own.extend(self.app.tell(now, &report, &mut self.peers));
                     if let (Some(tape), AgentReport::CallerSpeech(change)) = (&mut self.tape, &report) {
                         tape.heard(*change);

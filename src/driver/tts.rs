@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::dial::Dialler;
+use super::account::{Account, Leases, Urgency};
 use super::meter::Meter;
-use super::{link, local, player};
-use crate::call::action::TtsCommand;
-use crate::call::event::{TtsEvent, VoiceIndex};
-use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect};
-use crate::ids::CallTime;
+use super::{link, local, player, requests};
+use crate::call::action::{AgentReport, TtsCommand};
+use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
+use crate::dialect::{Body, Handshake, Input, Peers, Port, TtsDialect, TtsRequests};
+use crate::http::Exchange;
+use crate::ids::{CallTime, ContextId};
 use crate::player::Player;
 use crate::voice;
 
@@ -25,8 +27,17 @@ pub enum VoiceLink {
     Socket {
         /// Its language, with this call's names in it.
         dialect: Box<dyn TtsDialect>,
-        /// How to get there.
-        dialler: Arc<Dialler>,
+        /// How to get there, and what all calls share of it.
+        account: Arc<Account>,
+    },
+    /// By a request for each text, over HTTP.
+    Requests {
+        /// Its language.
+        dialect: Arc<dyn TtsRequests>,
+        /// Who carries the requests.
+        exchange: Arc<dyn Exchange>,
+        /// What all calls share of it.
+        account: Arc<Account>,
     },
     /// In this process.
     Local(voice::Pool),
@@ -36,14 +47,19 @@ impl std::fmt::Debug for VoiceLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             VoiceLink::Socket { .. } => "Socket",
+            VoiceLink::Requests { .. } => "Requests",
             VoiceLink::Local(_) => "Local",
         })
     }
 }
 
+/// What is asked, and who carries it.
+type Requested = (Arc<dyn TtsRequests>, Arc<dyn Exchange>);
+
 /// A way to a voice, once its language has gone to the call's [`Peers`].
 enum Way {
-    Socket(Arc<Dialler>),
+    Socket(Arc<Account>),
+    Requests(Requested, Arc<Account>),
     Local(voice::Pool),
     /// Behind the voices: what plays clips.
     Player(Player, Arc<Meter>),
@@ -52,7 +68,11 @@ enum Way {
 /// The live end of a link.
 enum Live {
     Socket(link::Live),
-    Local { outbox: mpsc::Sender<TtsCommand>, _leave: DropGuard },
+    /// A task that takes the core's own commands.
+    Local {
+        outbox: mpsc::Sender<TtsCommand>,
+        _leave: DropGuard,
+    },
 }
 
 struct Link {
@@ -60,26 +80,42 @@ struct Link {
     live: Option<Live>,
     /// Counts the links to this voice.
     count: u32,
+    /// The account's contexts that it has or waits for.
+    leases: Leases,
+    standing: Standing,
+}
+
+/// What is known of the live link that tells whether the voice is well.
+#[derive(Default)]
+struct Standing {
+    is_up: bool,
+    /// The context that was heard last.
+    heard: Option<ContextId>,
+    /// The fault that the call is about to report is known to the account.
+    is_blamed: bool,
 }
 
 /// All links of a call.
 pub(super) struct Links {
     links: Vec<Link>,
+    /// The last voice of the chain.
+    last: VoiceIndex,
     inbox: mpsc::Sender<Input>,
 }
 
 impl Links {
-    /// The links of a call, and the languages that are spoken on them, in the order of `voices`. The player, and where
-    /// its clips are counted, stands behind them.
+    /// The links of a call, and the languages that are spoken on them, in the order of `voices`, the first `chain` of which
+    /// are the chain. The player, and where its clips are counted, stands behind them.
     pub(super) fn new(
         voices: Vec<VoiceLink>,
+        chain: usize,
         (player, meter): (Player, Arc<Meter>),
         inbox: mpsc::Sender<Input>,
     ) -> (Self, Vec<Option<Box<dyn TtsDialect>>>) {
         let (ways, dialects): (Vec<_>, _) = voices.into_iter().map(VoiceLink::split).unzip();
         let ways = ways.into_iter().chain([Way::Player(player, meter)]);
-        let links = ways.map(|way| Link { way, live: None, count: 0 }).collect();
-        (Links { links, inbox }, dialects)
+        let links = ways.map(Link::new).collect();
+        (Links { links, last: chain.saturating_sub(1), inbox }, dialects)
     }
 
     /// Carries out a command. What comes back at once is the answer to it.
@@ -103,18 +139,20 @@ impl Links {
                 None
             }
             TtsCommand::HangUp { .. } => {
-                link.live = None;
+                link.close();
                 None
             }
-            TtsCommand::Reserve { context, .. } => {
+            TtsCommand::Reserve { context, within, ahead, .. } => {
                 let port = Port::Voice { voice, link: link.count };
-                Some(Input { port, body: Body::Voice(TtsEvent::Granted { context }) })
+                let urgency = Urgency { ahead, due: Instant::now() + within };
+                link.leases.reserve(context, urgency, (port, inbox), tasks)
             }
             TtsCommand::Speak { .. }
             | TtsCommand::Flush { .. }
             | TtsCommand::Finish { .. }
             | TtsCommand::Play { .. }
             | TtsCommand::Cancel { .. } => {
+                link.leases.follow(&command);
                 let is_taken = match link.live.as_ref()? {
                     Live::Local { outbox, .. } => outbox.try_send(command).is_ok(),
                     Live::Socket(live) => {
@@ -136,34 +174,59 @@ impl Links {
 
     /// Takes note of what a voice said.
     pub(super) fn note(&mut self, voice: VoiceIndex, event: &TtsEvent) {
+        let is_player = voice + 1 == self.links.len();
+        let Some(link) = self.links.get_mut(voice) else { return };
         match event {
             TtsEvent::Down { fault, .. } => {
                 // Said here and not in the core: the reason is for the operator, and holds nothing of the call.
                 tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the link to the voice is down");
-                if let Some(link) = self.links.get_mut(voice) {
-                    link.live = None;
-                }
+                link.note_end(fault);
             }
-            TtsEvent::Failed { fault, .. } if voice + 1 == self.links.len() => {
+            TtsEvent::Failed { fault, .. } if is_player => {
                 tracing::warn!(reason = fault.reason, kind = ?fault.kind, "a clip cannot be played");
             }
-            TtsEvent::Failed { fault, .. } => {
+            TtsEvent::Failed { context, fault } => {
                 tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the voice refused");
+                link.note_failure(*context, fault);
             }
-            TtsEvent::Up { .. }
-            | TtsEvent::Audio { .. }
-            | TtsEvent::TimedAudio { .. }
-            | TtsEvent::Words { .. }
+            TtsEvent::Audio { context, .. } | TtsEvent::TimedAudio { context, .. } => link.note_audio(*context),
+            TtsEvent::Done { context } => link.leases.end(*context),
+            TtsEvent::Up { .. } => link.standing = Standing { is_up: true, ..Standing::default() },
+            TtsEvent::Words { .. }
             | TtsEvent::Spoken { .. }
             | TtsEvent::Granted { .. }
-            | TtsEvent::Done { .. }
             | TtsEvent::Ignored
             | TtsEvent::Garbage => {}
+        }
+    }
+
+    /// Takes note of what the call makes of its voices: a voice that stalls says nothing of it itself.
+    pub(super) fn judge(&mut self, report: &AgentReport) {
+        let (link, fault) = if let AgentReport::FailedOver { from, fault, .. } = report {
+            let is_it = |link: &&mut Link| link.leases.account().is_some_and(|account| account.voice() == from);
+            (self.links.iter_mut().find(is_it), fault)
+        } else if let AgentReport::SpeechFailed { fault, .. } = report {
+            (self.links.get_mut(self.last), fault)
+        } else {
+            return;
+        };
+        let Some(link) = link else { return };
+        // What was known already is not counted twice, and what an agent asked for in vain is not the voice's fault.
+        if !std::mem::take(&mut link.standing.is_blamed) && fault.kind == FaultKind::Retryable {
+            link.blame();
         }
     }
 }
 
 impl Link {
+    fn new(way: Way) -> Self {
+        let account = match &way {
+            Way::Socket(account) | Way::Requests(_, account) => Some(account.clone()),
+            Way::Local(_) | Way::Player(..) => None,
+        };
+        Link { way, live: None, count: 0, leases: Leases::new(account), standing: Standing::default() }
+    }
+
     fn open(
         &mut self,
         handshake: Option<Handshake>,
@@ -171,15 +234,69 @@ impl Link {
         inbox: mpsc::Sender<Input>,
         tasks: &mut JoinSet<()>,
     ) {
+        self.close();
         self.count += 1;
         self.live = self.way.open(handshake, Port::Voice { voice, link: self.count }, inbox, tasks);
+    }
+}
+
+impl Link {
+    /// Nothing more is said on it or heard from it.
+    fn close(&mut self) {
+        self.live = None;
+        self.leases.clear();
+        self.standing.is_up = false;
+    }
+
+    fn note_end(&mut self, fault: &Fault) {
+        // A dial that failed is known to the account, and so is a vendor that closes idle links.
+        let is_silent = self.standing.is_up && self.standing.heard.is_none() && fault.kind != FaultKind::Idle;
+        self.close();
+        self.standing.is_blamed = true;
+        if is_silent {
+            self.blame();
+        }
+    }
+
+    fn note_failure(&mut self, context: Option<ContextId>, fault: &Fault) {
+        match fault.kind {
+            FaultKind::Busy => {
+                if let Some(account) = self.leases.account() {
+                    account.refused_context();
+                }
+            }
+            FaultKind::Retryable => self.blame(),
+            // A voice or a model that there is not, by the agent's or the operator's mistake; or nothing to speak of.
+            FaultKind::Fatal | FaultKind::Idle => {}
+        }
+        self.standing.is_blamed = true;
+        if let Some(context) = context {
+            self.leases.end(context);
+        }
+    }
+
+    fn note_audio(&mut self, context: ContextId) {
+        self.standing.is_blamed = false;
+        // Once for each context: audio comes many times a second.
+        if self.standing.heard.replace(context) != Some(context)
+            && let Some(account) = self.leases.account()
+        {
+            account.spoke();
+        }
+    }
+
+    fn blame(&self) {
+        if let Some(account) = self.leases.account() {
+            account.fell_silent();
+        }
     }
 }
 
 impl VoiceLink {
     fn split(self) -> (Way, Option<Box<dyn TtsDialect>>) {
         match self {
-            VoiceLink::Socket { dialect, dialler } => (Way::Socket(dialler), Some(dialect)),
+            VoiceLink::Socket { dialect, account } => (Way::Socket(account), Some(dialect)),
+            VoiceLink::Requests { dialect, exchange, account } => (Way::Requests((dialect, exchange), account), None),
             VoiceLink::Local(pool) => (Way::Local(pool), None),
         }
     }
@@ -195,9 +312,21 @@ impl Way {
         tasks: &mut JoinSet<()>,
     ) -> Option<Live> {
         match self {
-            Way::Socket(dialler) => {
-                let live = link::Live::open(handshake?, dialler.clone(), port, inbox, OUTBOX_MESSAGES, tasks);
+            Way::Socket(account) => {
+                let live = link::Live::open(handshake?, account.clone(), port, inbox, OUTBOX_MESSAGES, tasks);
                 Some(Live::Socket(live))
+            }
+            Way::Requests(voice, account) => {
+                let (voice, admitted) = (voice.clone(), account.admit());
+                let serving = |commands| async move {
+                    match admitted {
+                        // Nothing is dialled: a probe waits for the first audio.
+                        Ok(_probe) => requests::serve(voice, port, inbox, commands).await,
+                        // When the call is over there is nobody to tell.
+                        Err(refusal) => drop(inbox.send(Input { port, body: Body::Refused(refusal) }).await),
+                    }
+                };
+                Some(Live::serve(serving, tasks))
             }
             Way::Local(pool) => {
                 let pool = pool.clone();
@@ -228,31 +357,4 @@ impl Live {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dialect::fault_of_close;
-    use crate::dialect::twilio::Twilio;
-
-    fn player() -> (Player, Arc<Meter>) {
-        (Player::new(crate::player::Settings::default()).unwrap(), Arc::default())
-    }
-
-    #[tokio::test]
-    async fn the_last_words_of_a_dropped_link_are_not_its_successors() {
-        let (inbox, _held) = mpsc::channel(8);
-        let pool = voice::Pool::new(voice::Settings::default());
-        let (mut links, dialects) = Links::new(vec![VoiceLink::Local(pool)], player(), inbox);
-        let (mut peers, mut tasks) = (Peers::new(Box::<Twilio>::default(), dialects), JoinSet::new());
-        assert!(!links.is_live(0, 0));
-        links.tell(CallTime::ZERO, TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
-        assert!(links.is_live(0, 1));
-        links.tell(CallTime::ZERO, TtsCommand::HangUp { voice: 0 }, &mut peers, &mut tasks);
-        assert!(!links.is_live(0, 1));
-        links.tell(CallTime::ZERO, TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
-        assert!(!links.is_live(0, 1) && links.is_live(0, 2));
-        // The end of a link is told once.
-        links.note(0, &TtsEvent::Down { voice: 0, fault: fault_of_close(Some(1011), "") });
-        assert!(!links.is_live(0, 2));
-        while tasks.join_next().await.is_some() {}
-    }
-}
+mod tests;

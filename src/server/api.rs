@@ -99,17 +99,25 @@ struct CallView {
     /// As the carrier names it; empty if it did not say.
     direction: String,
     seconds: f64,
+    /// Who was given text last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voice: Option<String>,
+    /// Turns that another voice went on with.
+    failovers: u32,
     turns: Vec<TurnView>,
 }
 
 impl CallView {
-    fn of(live: &LiveCall) -> Self {
+    fn of(node: &Node, live: &LiveCall) -> Self {
+        let voice = live.port.voice().and_then(|voice| node.settings().call.voices.get(voice));
         CallView {
             id: live.id.clone(),
             call_sid: live.call.to_string(),
             stream_sid: live.stream.to_string(),
             direction: live.about.facts.direction.clone(),
             seconds: live.seconds(),
+            voice: voice.map(|voice| voice.name.to_string()),
+            failovers: live.failovers(),
             turns: live.turns(),
         }
     }
@@ -117,13 +125,13 @@ impl CallView {
 
 /// `GET /v1/calls`.
 pub(super) async fn list(State(node): State<Node>) -> Response {
-    let calls: Vec<CallView> = node.calls().all().iter().map(|live| CallView::of(live)).collect();
+    let calls: Vec<CallView> = node.calls().all().iter().map(|live| CallView::of(&node, live)).collect();
     Json(json!({ "calls": calls })).into_response()
 }
 
 /// `GET /v1/calls/{id}`.
 pub(super) async fn show(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    Ok(Json(CallView::of(&*find(&node, &id)?)).into_response())
+    Ok(Json(CallView::of(&node, &*find(&node, &id)?)).into_response())
 }
 
 /// `POST /v1/calls/{id}/clear`: silence at once, every turn is dropped.

@@ -156,6 +156,8 @@ pub(super) struct Board {
     started_at: Option<CallTime>,
     /// The newest turn that is not remembered any more.
     forgotten: Option<TurnId>,
+    /// Times that another voice went on with a turn.
+    pub(super) failovers: u32,
     pub(super) is_over: bool,
 }
 
@@ -197,6 +199,7 @@ impl Board {
                 What::Interrupted { turn: *turn, cause, heard: text, heard_ms, estimated: heard.estimated }
             }
             AgentReport::FailedOver { turn, from, to, fault } => {
+                self.failovers += 1;
                 let (from, to) = (from.clone(), to.clone());
                 if let Some(view) = self.turn_mut(*turn) {
                     view.voices.get_or_insert_with(|| vec![from.clone()]).push(to.clone());

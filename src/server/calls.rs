@@ -64,6 +64,11 @@ impl LiveCall {
         lock(&self.board).turns()
     }
 
+    /// Turns that another voice went on with, however long ago.
+    pub(super) fn failovers(&self) -> u32 {
+        lock(&self.board).failovers
+    }
+
     pub(super) fn turn(&self, id: TurnId) -> Option<TurnView> {
         lock(&self.board).turn(id).cloned()
     }

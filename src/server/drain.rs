@@ -32,12 +32,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// streams that hold a token are still taken, until the last token that was handed out has expired. Then the listener
 /// closes and live calls finish, within the limit of the settings.
 ///
-/// Dropping the future closes the listener and every connection that is no call.
+/// Dropping the future closes the listener, warm sockets and every connection that is no call.
 ///
 /// # Errors
 /// The listener failed.
 pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) -> io::Result<()> {
     let mut door = Door::new(&node);
+    let mut warm = JoinSet::new();
+    // A node that is about to stop keeps nothing ready.
+    node.keep_warm(&mut warm, node.draining());
     tokio::select! {
         failed = door.accept(&listener) => return failed,
         () = async { stop.cancelled().await; keep_promises(&node).await } => {}
@@ -46,6 +49,8 @@ pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) -
     door.closing.cancel();
     finish_calls(&node).await;
     door.close().await;
+    let cold = async { while warm.join_next().await.is_some() {} };
+    let _ = timeout(END_LIMIT, cold).await;
     node.finish_tapes().await;
     tracing::info!("drained");
     Ok(())

@@ -23,5 +23,8 @@ pub(super) async fn ready(State(node): State<Node>) -> Response {
 /// `GET /metrics`: the text format of OpenMetrics, which Prometheus reads.
 pub(super) async fn metrics(State(node): State<Node>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for account in node.accounts().filter_map(|(_, account)| account) {
+        account.show();
+    }
     ([(header::CONTENT_TYPE, OPEN_METRICS)], node.meter().render()).into_response()
 }

@@ -21,6 +21,7 @@ mod remembered;
 mod say;
 mod steer;
 pub mod twilio;
+mod voices;
 pub mod web;
 mod webhook;
 
@@ -60,6 +61,7 @@ fn routes(node: Node) -> Router {
         .route("/v1/calls/{id}/redirect", post(steer::redirect))
         .route("/v1/calls/{id}/digits", post(steer::digits))
         .route("/v1/calls/{id}/events", get(api::events))
+        .route("/v1/voices", get(voices::list))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(node.clone(), guard::api_token));
     let webhooks = Router::new()

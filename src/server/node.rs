@@ -29,7 +29,8 @@ use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
 use crate::dialect::hearing;
 use crate::dialect::speech::{self, Language};
-use crate::driver::{Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
+use crate::driver::{Account, Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
+use crate::http::Exchange;
 use crate::ids::{CallSid, StreamSid};
 use crate::player::Player;
 use crate::tape::{self, Header};
@@ -90,8 +91,10 @@ pub enum Speaker {
     Remote {
         /// Who it is, and what is the same in every call.
         settings: speech::Settings,
-        /// How to get there.
-        dialler: Arc<Dialler>,
+        /// How to get there, and what all calls share of it.
+        account: Arc<Account>,
+        /// How to get there if it is asked over HTTP.
+        exchange: Arc<dyn Exchange>,
     },
 }
 
@@ -300,8 +303,11 @@ impl Node {
     pub(super) fn voice_links(&self, stream: &StreamSid) -> Vec<VoiceLink> {
         let link = |speaker: &Speaker| match speaker {
             Speaker::Local(pool) => VoiceLink::Local(pool.clone()),
-            Speaker::Remote { settings, dialler } => match settings.language(stream) {
-                Language::Socket(dialect) => VoiceLink::Socket { dialect, dialler: dialler.clone() },
+            Speaker::Remote { settings, account, exchange } => match settings.language(stream) {
+                Language::Socket(dialect) => VoiceLink::Socket { dialect, account: account.clone() },
+                Language::Requests(dialect) => {
+                    VoiceLink::Requests { dialect, exchange: exchange.clone(), account: account.clone() }
+                }
             },
         };
         self.0.settings.speakers.iter().map(link).collect()

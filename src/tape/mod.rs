@@ -205,6 +205,8 @@ impl Header {
             let (stream, settings) = voice.vendor()?;
             match settings.language(stream) {
                 Language::Socket(dialect) => Some(dialect),
+                // Its link answers in the core's own words, as that of a voice in this process does.
+                Language::Requests(_) => None,
             }
         };
         // A call whose audio hearing does not take was recorded without it.

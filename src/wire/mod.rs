@@ -9,6 +9,7 @@ pub mod flux_speak;
 pub mod gradium;
 pub mod gradium_tts;
 pub mod ink;
+pub mod openai_speech;
 pub mod relay;
 pub mod rime;
 pub mod twilio;

@@ -16,7 +16,7 @@ use trunkline::call::settings::Settings;
 use trunkline::config::{Input as ConfigInput, load};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
-use trunkline::driver::{CallPort, CallSetup, Connect, Frame, Meter, inbox, run_call};
+use trunkline::driver::{CallPort, CallSetup, Frame, Meter, inbox, run_call};
 use trunkline::gateway;
 use trunkline::ids::{StreamSid, TurnId};
 
@@ -68,9 +68,8 @@ impl Bench {
         let mut settings = node.call;
         settings.seed = 1;
         change(&mut settings);
-        let way: Arc<dyn Connect> = network.clone();
         let stream = StreamSid::parse("MZ1").unwrap();
-        let voices = node.speakers.into_iter().map(|speaker| vendors::link(speaker, &stream, &way)).collect();
+        let voices = node.speakers.into_iter().map(|speaker| vendors::link(speaker, &stream, network)).collect();
         let (port, inbox) = inbox();
         let setup = CallSetup {
             settings,
@@ -112,17 +111,17 @@ impl Bench {
     /// Gives a turn, whole.
     pub(crate) async fn say(&self, text: &str) -> TurnId {
         let turn = self.port.next_turn();
-        self.give(turn, text, true).await;
+        self.give(turn, text, More::Never).await;
         turn
     }
 
     /// Gives a piece of a turn.
-    pub(crate) async fn give(&self, turn: TurnId, text: &str, last: bool) {
+    pub(crate) async fn give(&self, turn: TurnId, text: &str, more: More) {
         let say = Say {
             turn,
             text: text.to_owned(),
-            last,
-            flush: false,
+            last: more == More::Never,
+            flush: more == More::Later,
             interruptible: None,
             delivery: None,
             preemptible: None,
@@ -140,13 +139,16 @@ impl Bench {
         self.port.send(AgentEvent::Clear).await.expect("the call was over before it was to be");
     }
 
-    /// Waits for a report.
-    pub(crate) async fn until<T>(&self, what: &str, find: impl Fn(&AgentReport) -> Option<T>) -> (Duration, T) {
+    /// Waits for a report, or finds it among those that came before.
+    async fn until<T>(&self, what: &str, find: impl Fn(&AgentReport) -> Option<T>) -> (Duration, T) {
         let mut reports = self.reports.clone();
         let found = async {
+            let mut seen = 0;
             loop {
-                let found =
-                    reports.borrow_and_update().iter().find_map(|(at, report)| find(report).map(|found| (*at, found)));
+                let all = reports.borrow_and_update();
+                let found = all[seen..].iter().find_map(|(at, report)| find(report).map(|found| (*at, found)));
+                seen = all.len();
+                drop(all);
                 if let Some(found) = found {
                     return found;
                 }
@@ -158,11 +160,13 @@ impl Bench {
 
     /// Waits for a turn's end.
     pub(crate) async fn over(&self, turn: TurnId) -> (Duration, Heard) {
-        self.until(&format!("the end of {turn:?}"), |report| match report {
-            AgentReport::TurnOver { turn: other, heard } | AgentReport::Interrupted { turn: other, heard, .. } => {
-                (*other == turn).then(|| heard.clone())
-            }
-            _ => None,
+        self.until(&format!("the end of {turn:?}"), |report| {
+            let (AgentReport::TurnOver { turn: other, heard } | AgentReport::Interrupted { turn: other, heard, .. }) =
+                report
+            else {
+                return None;
+            };
+            (*other == turn).then(|| heard.clone())
         })
         .await
     }
@@ -188,11 +192,12 @@ impl Bench {
 
     /// Waits for a turn's first sound: its own, or the fallback line's.
     pub(crate) async fn sounds(&self, turn: TurnId) {
-        self.until(&format!("the first sound of {turn:?}"), |report| match report {
-            AgentReport::FirstAudio { turn: other, .. } | AgentReport::SpeechFailed { turn: other, .. } => {
-                (*other == turn).then_some(())
-            }
-            _ => None,
+        self.until(&format!("the first sound of {turn:?}"), |report| {
+            let (AgentReport::FirstAudio { turn: other, .. } | AgentReport::SpeechFailed { turn: other, .. }) = report
+            else {
+                return None;
+            };
+            (*other == turn).then_some(())
         })
         .await;
     }
@@ -226,6 +231,15 @@ impl Bench {
     }
 }
 
+/// Whether more text comes for a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum More {
+    Soon,
+    /// After a while, in which what there is is to be heard.
+    Later,
+    Never,
+}
+
 /// A turn that was waited for.
 #[derive(Clone, Debug)]
 pub(crate) struct Spoken {
@@ -247,12 +261,18 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Why a turn could not be spoken, if so.
-    pub(crate) fn failure(&self, turn: TurnId) -> Option<String> {
-        self.reports.iter().find_map(|(_, report)| match report {
-            AgentReport::SpeechFailed { turn: other, fault } if *other == turn => Some(fault.reason.clone()),
-            _ => None,
-        })
+    /// Whether a turn could not be spoken to its end.
+    pub(crate) fn failed(&self, turn: TurnId) -> bool {
+        self.told(|report| matches!(report, AgentReport::SpeechFailed { turn: other, .. } if *other == turn))
+    }
+
+    /// Whether another voice went on with a turn.
+    pub(crate) fn failed_over(&self, turn: TurnId) -> bool {
+        self.told(|report| matches!(report, AgentReport::FailedOver { turn: other, .. } if *other == turn))
+    }
+
+    fn told(&self, is_it: impl Fn(&AgentReport) -> bool) -> bool {
+        self.reports.iter().any(|(_, report)| is_it(report))
     }
 
     /// How long the caller heard tones, or anything else that is no silence, during a turn.

@@ -63,12 +63,17 @@ pub(crate) struct Tape {
 impl Tape {
     /// The longest silence between two moments.
     pub(crate) fn longest_silence(&self, from: Duration, to: Duration) -> Duration {
-        let (mut loud_until, mut longest) = (from, Duration::ZERO);
-        for frame in self.played.iter().filter(|frame| frame.at < to && frame.sound != Sound::Silence) {
-            longest = longest.max(frame.at.saturating_sub(loud_until));
-            loud_until = loud_until.max(frame.at + frame.length);
+        self.longest_without(from, to, |sound| sound != Sound::Silence)
+    }
+
+    /// The longest time between two moments without a sound of a kind.
+    pub(crate) fn longest_without(&self, from: Duration, to: Duration, is_it: impl Fn(Sound) -> bool) -> Duration {
+        let (mut heard_until, mut longest) = (from, Duration::ZERO);
+        for frame in self.played.iter().filter(|frame| frame.at < to && is_it(frame.sound)) {
+            longest = longest.max(frame.at.saturating_sub(heard_until));
+            heard_until = heard_until.max(frame.at + frame.length);
         }
-        longest.max(to.saturating_sub(loud_until))
+        longest.max(to.saturating_sub(heard_until))
     }
 
     /// How long sounds of a kind were heard between two moments.

@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::bench::{Bench, Outcome, Spoken};
+use crate::bench::{Bench, More, Outcome, Spoken};
 use crate::checks::{self, Who};
 use crate::line::Sound;
 use crate::network::{Made, Network, Times, Wire};
 use crate::runs::{Time, side_by_side};
-use crate::vendors::{ROWS, Row, Vendor};
+use crate::vendors::{ROWS, Row, Said, Vendor};
 
 /// How long the caller may hear nothing inside a speech.
 const GAP_MAX: Duration = Duration::from_millis(200);
 /// From a text to its first sound, the dialling of a new link included.
 const FIRST_SOUND_MAX: Duration = Duration::from_millis(1_500);
-/// Speech that a vendor may have made and nobody heard: the core holds text back from 20 s on, and sentences are whole.
-const UNHEARD_MAX: Duration = Duration::from_secs(30);
+/// Speech that a vendor may have made and nobody heard: the core holds text back from 20 s on, sentences are whole, and the
+/// next one may be asked for while one is still under way.
+const UNHEARD_MAX: Duration = Duration::from_secs(40);
 /// How often a caller's silence is heard in a call of two hours, in which each frame costs.
-const HUSH_EVERY: Duration = Duration::from_millis(200);
+const HUSH_EVERY: Duration = Duration::from_secs(1);
 /// How often the speech that nobody has heard yet is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
 
@@ -30,7 +31,7 @@ const WORDS: [&str; 16] = [
 
 /// Sentences that are all different, of about four seconds each.
 fn sentence(number: usize) -> String {
-    let word = |place: usize| WORDS[(number / WORDS.len().pow(place as u32)) % WORDS.len()];
+    let word = |place: u32| WORDS[(number / WORDS.len().pow(place)) % WORDS.len()];
     format!("Behind the {} there is a {}, and by the {} somebody waits for us. ", word(0), word(1), word(2))
 }
 
@@ -60,7 +61,7 @@ fn call(row: &Row, hush_every: Duration) -> (Bench, Arc<dyn Vendor>) {
     let vendor = (row.vendor)(&[]).unwrap();
     let network = Network::of(Made::Pipes);
     network.place(&row.host(), vendor.clone(), Wire::Good, Times::Once);
-    (Bench::changed(&network, &row.toml(), hush_every, |_| {}), vendor)
+    (Bench::changed(&network, &row.toml(&[]), hush_every, |_| {}), vendor)
 }
 
 /// A speech that is written much faster than it is heard.
@@ -72,7 +73,8 @@ async fn five_minutes(row: &Row) {
     let (turn, from) = (bench.next_turn(), bench.now());
     let write = async {
         for (index, sentence) in sentences.iter().enumerate() {
-            bench.give(turn, sentence, index + 1 == sentences.len()).await;
+            let more = if index + 1 == sentences.len() { More::Never } else { More::Soon };
+            bench.give(turn, sentence, more).await;
             sleep(Duration::from_millis(100)).await;
         }
         bench.over(turn).await
@@ -136,7 +138,21 @@ impl Answer {
                 sleep(stop).await;
                 resumed = Some(bench.now());
             }
-            bench.give(turn, sentence, last).await;
+            // Whoever stops to think wants to be heard before.
+            let before_stop = !stop.is_zero() && index + 2 == sentences.len();
+            bench
+                .give(
+                    turn,
+                    sentence,
+                    if before_stop {
+                        More::Later
+                    } else if last {
+                        More::Never
+                    } else {
+                        More::Soon
+                    },
+                )
+                .await;
         }
         let (to, heard) = bench.over(turn).await;
         Answer { spoken: Spoken { turn, text: sentences.concat(), from, to, heard }, resumed }
@@ -156,18 +172,13 @@ impl Answer {
 
 /// Speech that a vendor has sent and that the caller has not heard yet.
 fn unheard(bench: &Bench, vendor: &dyn Vendor) -> Duration {
-    let length = |samples: u64, rate: u32| Duration::from_micros(samples * 1_000_000 / u64::from(rate));
-    let sent: Duration = vendor.contexts().iter().map(|context| length(context.samples_sent, context.rate)).sum();
+    let sent: Duration = vendor.said().iter().map(Said::length).sum();
     sent.saturating_sub(bench.heard_so_far(|sound| matches!(sound, Sound::Tone(_))))
 }
 
 /// Every word that a vendor was asked to say, in order.
 fn asked(vendor: &dyn Vendor) -> Vec<String> {
-    let contexts = vendor.contexts();
-    let inputs = contexts.iter().flat_map(|context| &context.inputs);
-    // Texts are whole sentences here, whatever joins them; a command in one is not a word.
-    let words = inputs.flat_map(|input| input.split_whitespace()).filter(|word| *word != "<flush>");
-    words.map(str::to_owned).collect()
+    vendor.said().iter().flat_map(|said| said.text.split_whitespace()).map(str::to_owned).collect()
 }
 
 /// Every word of some turns.

@@ -1,6 +1,6 @@
 //! A handful of the same calls in real time, over the sockets of this machine: what the pipes and the paused clock hide.
 
-use crate::cell;
+use crate::cell::{self, Behind};
 use crate::faults::{Cause, FAULTS, Fault};
 use crate::network::{Made, Times};
 use crate::runs::{Time, side_by_side};
@@ -23,7 +23,8 @@ fn a_handful_over_loopback() {
         let fault = FAULTS.iter().find(|fault| fault.cause == cause).unwrap();
         jobs.extend(ROWS.iter().map(|row| (row, fault)));
     }
-    let verdicts = side_by_side(Time::Real, &jobs, |(row, fault)| cell::run(Made::Tcp, row, fault, Times::Once));
+    let verdicts =
+        side_by_side(Time::Real, &jobs, |(row, fault)| cell::run(Made::Tcp, row, Behind::Nobody, fault, Times::Once));
     let failed: Vec<String> = jobs
         .iter()
         .zip(verdicts)

@@ -8,8 +8,10 @@
     clippy::indexing_slicing,
     reason = "a test's helpers may fail the test"
 )]
+#![expect(clippy::print_stdout, reason = "what a run saw, for those who ask with --nocapture")]
 
 mod bench;
+mod capabilities;
 mod cell;
 mod checks;
 mod docs;

@@ -2,22 +2,25 @@
 //! and the bytes on both of their sides, and has faults of its own, below any protocol.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, io};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, duplex};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use trunkline::driver::{ByteStream, Connect, Tcp};
+use trunkline::http::{Exchange, Unreachable};
 
 use crate::vendors::Vendor;
 
@@ -25,6 +28,9 @@ use crate::vendors::Vendor;
 const PIPE_BYTES: usize = 4 * 1024;
 /// How long what a call leaves behind may take to go; the slowest handshake of an emulated vendor is longer than the rest.
 const LEAVE_MAX: Duration = Duration::from_secs(20);
+
+/// How long the tasks of a call's own connections may take to notice that it is over.
+const NOTICE: Duration = Duration::from_millis(20);
 
 /// What goes wrong with the network itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +131,8 @@ impl Network {
     /// Checks that the calls have left nothing open, and waits until every vendor has noticed that its clients are gone.
     /// One that does not read any more never does, and is told in the end.
     pub(crate) async fn left(&self) {
+        // A connection that requests were sent over notices in its own task that nobody wants it any more.
+        sleep(NOTICE).await;
         assert_eq!(self.counts.open_on(Side::Call), 0, "a call has left its end of a socket");
         let mut served = std::mem::take(&mut *self.served.lock().unwrap());
         let mut all = std::pin::pin!(async {
@@ -149,20 +157,49 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Connects to a host.
+    async fn open(&self, host: &str) -> io::Result<Box<dyn ByteStream>> {
+        self.counts.dialled.fetch_add(1, Ordering::Relaxed);
+        let (vendor, wire) = self.wire_to(host)?;
+        match wire {
+            Wire::Good => {}
+            Wire::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Wire::Hangs => return std::future::pending().await,
+        }
+        let (ours, theirs) = self.made.ends().await?;
+        let theirs = End::new(theirs, Side::Vendor, &self.counts);
+        self.served.lock().unwrap().spawn(vendor.serve(Box::new(theirs), self.stop.clone()));
+        Ok(Box::new(End::new(ours, Side::Call, &self.counts)))
+    }
+}
+
 impl Connect for Network {
     fn connect<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
+        self.open(host).boxed()
+    }
+}
+
+/// A network as a carrier of requests: each goes over a connection of its own.
+#[derive(Clone)]
+pub(crate) struct Requests(pub(crate) Arc<Network>);
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Requests")
+    }
+}
+
+impl Exchange for Requests {
+    fn exchange(&self, request: reqwest::Request) -> BoxFuture<'static, Result<reqwest::Response, Unreachable>> {
+        let network = self.0.clone();
         async move {
-            self.counts.dialled.fetch_add(1, Ordering::Relaxed);
-            let (vendor, wire) = self.wire_to(host)?;
-            match wire {
-                Wire::Good => {}
-                Wire::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
-                Wire::Hangs => return std::future::pending().await,
-            }
-            let (ours, theirs) = self.made.ends().await?;
-            let theirs = End::new(theirs, Side::Vendor, &self.counts);
-            self.served.lock().unwrap().spawn(vendor.serve(Box::new(theirs), self.stop.clone()));
-            Ok(Box::new(End::new(ours, Side::Call, &self.counts)) as Box<dyn ByteStream>)
+            let stream = network.open(request.url().host_str().unwrap()).await.map_err(|_| Unreachable)?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Unreachable)?;
+            network.served.lock().unwrap().spawn(connection.map(drop));
+            let request = hyper::Request::<reqwest::Body>::try_from(request).map_err(|_| Unreachable)?;
+            let response = sender.send_request(request).await.map_err(|_| Unreachable)?;
+            Ok(response.map(reqwest::Body::wrap).into())
         }
         .boxed()
     }

@@ -29,6 +29,8 @@ async fn calls_are_listed_and_shown() {
     assert!(shown["seconds"].as_f64().unwrap() >= 0.0);
     let turn = json!({ "turn": 1, "outcome": "live", "heard": "", "heard_ms": 0, "estimated": false });
     assert_eq!(shown["turns"], json!([turn]));
+    assert_eq!((&shown["voice"], &shown["failovers"]), (&json!("local"), &json!(0)));
+    assert_eq!(list["calls"][0]["voice"], Value::Null, "nothing was said in the first call");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod open_mode;
 mod outbound;
 mod play;
 mod say;
+mod shared;
 mod signed;
 mod stream;
 mod token;

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test's helpers may fail the test")]
 
 mod api;
+mod asked;
 mod bench;
 mod deepgram;
 mod ear;

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline::config::{Input, load};
 use trunkline::emulate::carrier::read_clip;
-use trunkline::emulate::tts;
+use trunkline::emulate::{speech, tts};
 use trunkline::replay::{Sent, perform};
 use trunkline::tape::{Tape, What};
 use trunkline::{gateway, server};
@@ -136,6 +136,29 @@ async fn a_call_is_replayed_to_the_bytes_that_the_carrier_got() {
         assert_same(&recorded.sid, &recorded.came, &replayed(&recorded));
         assert!(recorded.raw.contains("Lovelace") && recorded.raw.contains("4711"), "nothing was to be redacted");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_one_whose_voice_was_asked_over_http() {
+    let address = (Ipv4Addr::LOCALHOST, 0).into();
+    // Quick enough that every caller has something to interrupt.
+    let first_byte = Duration::from_millis(20);
+    let settings = speech::Settings { voice: speech::Voice::Tone, first_byte, ..speech::Settings::default() };
+    let server = speech::Server::bind(address, settings).await.unwrap();
+    let (url, asked, stop) = (server.url(), server.journal(), CancellationToken::new());
+    let mut running = JoinSet::new();
+    running.spawn(server.run(stop.clone()));
+    let toml = format!("[speech]\nchain = [\"openai\"]\nopenai = {{ url = \"{url}\", api_key = \"hunter2\" }}");
+    for recorded in record("asked", &toml).await {
+        let replayed = replayed(&recorded);
+        let name = named(&replayed[0]);
+        let live: Vec<String> = recorded.came.iter().map(|message| message.replace(&recorded.sid, &name)).collect();
+        assert_same(&recorded.sid, &live, &replayed);
+        assert!(!recorded.raw.contains("hunter2"), "the key is on the tape");
+    }
+    assert!(asked.counts().requests >= CALLS as u64);
+    stop.cancel();
+    while running.join_next().await.is_some() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The typed configuration of speech: who speaks, and a file for each vendor.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -113,6 +114,10 @@ pub struct Account {
     pub warm: u32,
 }
 
+/// Age at which a warm socket is replaced where its vendor is not known to want otherwise: Cartesia documents that it closes
+/// idle sockets after five minutes, and users report that at times it does so earlier.
+const WARM_AGE: Duration = Duration::from_secs(200);
+
 /// What the section of every vendor tells.
 pub trait Section {
     /// The vendor's own domain: nothing is dialled there without a key.
@@ -129,6 +134,10 @@ pub trait Section {
     fn language(&self) -> Option<&str>;
     /// The account's limits.
     fn account(&self) -> Account;
+    /// Age at which a warm socket is replaced: before the vendor closes it for being idle.
+    fn warm_age(&self) -> Duration {
+        WARM_AGE
+    }
     /// What the core knows of the voice.
     fn voice(&self) -> Voice;
     /// What its language needs.

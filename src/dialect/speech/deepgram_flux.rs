@@ -1,17 +1,15 @@
 //! Deepgram's Flux over one WebSocket: speeches, one spoken after the other, whose audio comes without a name between the
 //! beginning and the end of its speech.
 //!
-//! - The text of a context goes out as it comes, and `Flush` ends its speech. Where the agent wants to be heard before its turn is
-//!   over, the context goes on with another speech.
-//! - A speech ends with `SpeechMetadata`, not with `Flushed`: that place in the audio is known, and behind the last speech of a
+//! - Each text of a context, which is a sentence, is a speech with a `Flush` behind it: without, the vendor may wait for more, and an
+//!   agent may pause. Its tone is carried from one speech to the next.
+//! - A speech ends with `SpeechMetadata`, not with `Flushed`. So it says where in the audio a text ends, and behind the last text of a
 //!   context that is finished it is the context's end.
 //! - A context is ended early by `Interrupt`. What comes until it is answered is still the cancelled context's.
 //!
 //! An `Interrupt` says how much of the session's audio was heard, which the vendor wants to grow each time. What is known here is how
 //! much was received, and that is what it is told; where nothing came since the last time, it is told nothing and reckons with what it
 //! made. What it answers about heard text is not used: the core knows better what was played.
-
-use std::collections::VecDeque;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -99,10 +97,8 @@ struct Speech {
     context: ContextId,
     /// Texts that it was given.
     texts: usize,
-    /// Those of them, from the first on, that a flush was sent behind.
-    flushed: usize,
-    /// The same for each speech that was flushed and is not over yet, the oldest first.
-    ends: VecDeque<usize>,
+    /// Those of them, from the first on, whose speech is over.
+    spoken: usize,
     /// No more text will come.
     is_finished: bool,
 }
@@ -149,6 +145,7 @@ impl DeepgramFlux {
             speech.texts += 1;
         }
         say(&Request::Speak { text }, send);
+        say(&Request::Flush, send);
     }
 
     /// The context that is open, if it is `context`.
@@ -161,7 +158,7 @@ impl DeepgramFlux {
 
     fn interrupt(&mut self, context: ContextId, send: &mut dyn FnMut(Outgoing)) {
         let Some(speech) = self.open(context) else { return };
-        let left = speech.ends.len() + usize::from(speech.texts > speech.flushed);
+        let left = speech.texts - speech.spoken;
         self.state = State::Interrupting(Interrupt { context, left, is_answered: false });
         let value = self.session.advance(self.format());
         let playback_offset = value.map(|value| PlaybackOffset { r#type: "time_ms", value });
@@ -202,14 +199,12 @@ impl DeepgramFlux {
         }
         self.sounding = None;
         match &mut self.state {
-            State::Speaking(speech) => match speech.ends.pop_front() {
-                Some(texts) if speech.is_over_with(texts) => {
-                    let context = speech.context;
-                    self.close(context)
-                }
-                Some(texts) => TtsEvent::Spoken { context: speech.context, texts },
-                None => TtsEvent::Ignored,
-            },
+            State::Speaking(speech) => {
+                // Never more than there are: the end of one that was not begun here is passed over.
+                speech.spoken = speech.texts.min(speech.spoken + 1);
+                let Speech { context, spoken, .. } = *speech;
+                if speech.is_over() { self.close(context) } else { TtsEvent::Spoken { context, texts: spoken } }
+            }
             State::Interrupting(interrupt) => {
                 interrupt.left = interrupt.left.saturating_sub(1);
                 self.settle()
@@ -243,7 +238,7 @@ impl DeepgramFlux {
                 self.settle()
             }
             // The answer to a `Flush` that had nothing left to end.
-            (State::Speaking(speech), "NO_ACTIVE_SPEECH") if speech.ends.is_empty() && speech.is_over_with(speech.flushed) => {
+            (State::Speaking(speech), "NO_ACTIVE_SPEECH") if speech.is_over() => {
                 let context = speech.context;
                 self.close(context)
             }
@@ -303,22 +298,18 @@ impl TtsDialect for DeepgramFlux {
         self.voice = command.voice();
         match command {
             TtsCommand::Speak { on, text } => self.speak(on, text, send),
-            TtsCommand::Flush { on } => {
-                let speech = self.open(on.context).filter(|speech| speech.texts > speech.flushed);
-                speech.into_iter().for_each(|speech| speech.flush(send));
-            }
             TtsCommand::Finish { on } => {
                 let Some(speech) = self.open(on.context) else { return };
                 speech.is_finished = true;
-                if speech.texts > speech.flushed {
-                    speech.flush(send);
-                } else if speech.ends.is_empty() {
-                    // Everything was spoken, and the warning that there is nothing to end is the end.
+                if speech.is_over() {
+                    // The warning that there is nothing to end is the end.
                     say(&Request::Flush, send);
                 }
             }
             TtsCommand::Cancel { context, .. } => self.interrupt(*context, send),
-            TtsCommand::Dial { .. }
+            // Nothing is ever held back.
+            TtsCommand::Flush { .. }
+            | TtsCommand::Dial { .. }
             | TtsCommand::HangUp { .. }
             | TtsCommand::Reserve { .. }
             | TtsCommand::Play { .. } => {}
@@ -328,19 +319,12 @@ impl TtsDialect for DeepgramFlux {
 
 impl Speech {
     fn new(context: ContextId) -> Self {
-        Speech { context, texts: 0, flushed: 0, ends: VecDeque::new(), is_finished: false }
+        Speech { context, texts: 0, spoken: 0, is_finished: false }
     }
 
-    /// Ends its speech; what text still comes is another one.
-    fn flush(&mut self, send: &mut dyn FnMut(Outgoing)) {
-        self.flushed = self.texts;
-        self.ends.push_back(self.texts);
-        say(&Request::Flush, send);
-    }
-
-    /// Whether it is over when its first `texts` texts were spoken.
-    fn is_over_with(&self, texts: usize) -> bool {
-        self.is_finished && self.ends.is_empty() && texts == self.texts
+    /// Whether it is finished, and every text of it spoken.
+    fn is_over(&self) -> bool {
+        self.is_finished && self.spoken == self.texts
     }
 }
 

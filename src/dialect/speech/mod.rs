@@ -17,6 +17,8 @@ macro_rules! providers {
             Deepgram deepgram,
             /// Deepgram's Flux for speech.
             DeepgramFlux deepgram_flux,
+            /// OpenAI's speech over HTTP, or any engine that serves the same.
+            Openai openai,
         }
     };
 }
@@ -52,9 +54,11 @@ macro_rules! settings {
     };
 }
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::TtsDialect;
+use super::{TtsDialect, TtsRequests};
 use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent, VoiceIndex};
 use crate::ids::{ContextId, StreamSid, TurnId};
 
@@ -64,6 +68,8 @@ providers!(settings);
 pub enum Language {
     /// Messages over one socket.
     Socket(Box<dyn TtsDialect>),
+    /// A request for each text, over HTTP.
+    Requests(Arc<dyn TtsRequests>),
 }
 
 /// A URL without its query.

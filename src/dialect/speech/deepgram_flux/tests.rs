@@ -97,46 +97,33 @@ fn the_settings_stand_in_the_url_and_the_key_in_a_header() {
 }
 
 #[test]
-fn a_speech_ends_with_its_metadata_and_not_with_flushed() {
+fn each_text_is_a_speech_that_ends_with_its_metadata_and_not_with_flushed() {
     let mut link = link();
-    assert_eq!(said(&mut link, &speak(CONTEXT, "One. ")), [r#"{"type":"Speak","text":"One. "}"#]);
-    assert_eq!(said(&mut link, &speak(CONTEXT, "Two.")), [r#"{"type":"Speak","text":"Two."}"#]);
-    assert_eq!(said(&mut link, &finish(CONTEXT)), [FLUSH]);
+    assert_eq!(said(&mut link, &speak(CONTEXT, "One. ")), [r#"{"type":"Speak","text":"One. "}"#, FLUSH]);
+    assert_eq!(said(&mut link, &flush(CONTEXT)), Vec::<String>::new());
+    assert_eq!(said(&mut link, &speak(CONTEXT, "Two.")), [r#"{"type":"Speak","text":"Two."}"#, FLUSH]);
+    assert_eq!(said(&mut link, &finish(CONTEXT)), Vec::<String>::new());
     started(&mut link, "s1");
     assert_eq!(sound(&mut link), audio(CONTEXT));
     assert_eq!(text(&mut link, r#"{"type":"Flushed","speech_id":"s1"}"#), TtsEvent::Ignored);
     assert_eq!(sound(&mut link), audio(CONTEXT));
-    assert_eq!(ended(&mut link, "s1"), TtsEvent::Done { context: CONTEXT });
-    // What comes behind the end is late, and counted as such.
-    assert_eq!(sound(&mut link), audio(CONTEXT));
-    assert_eq!(ended(&mut link, "s1"), TtsEvent::Ignored);
-}
-
-#[test]
-fn a_flush_on_the_way_ends_a_speech_and_not_the_context() {
-    let mut link = link();
-    said(&mut link, &speak(CONTEXT, "One. "));
-    said(&mut link, &speak(CONTEXT, "Two. "));
-    assert_eq!(said(&mut link, &flush(CONTEXT)), [FLUSH]);
-    assert_eq!(said(&mut link, &flush(CONTEXT)), Vec::<String>::new());
-    said(&mut link, &speak(CONTEXT, "Three."));
-    assert_eq!(said(&mut link, &finish(CONTEXT)), [FLUSH]);
-    started(&mut link, "s1");
-    sound(&mut link);
     // The end of somebody else's speech is not the end of ours.
     assert_eq!(ended(&mut link, "s9"), TtsEvent::Ignored);
-    assert_eq!(ended(&mut link, "s1"), TtsEvent::Spoken { context: CONTEXT, texts: 2 });
+    assert_eq!(ended(&mut link, "s1"), TtsEvent::Spoken { context: CONTEXT, texts: 1 });
+    assert_eq!(ended(&mut link, "s1"), TtsEvent::Ignored);
     // Between two speeches there is no audio.
     assert_eq!(sound(&mut link), TtsEvent::Garbage);
     started(&mut link, "s2");
     assert_eq!(sound(&mut link), audio(CONTEXT));
     assert_eq!(ended(&mut link, "s2"), TtsEvent::Done { context: CONTEXT });
+    // What comes behind the end is late, and counted as such.
+    assert_eq!(sound(&mut link), audio(CONTEXT));
+    assert_eq!(ended(&mut link, "s2"), TtsEvent::Ignored);
 }
 
 #[test]
 fn an_end_that_everything_was_said_before_is_told_by_a_warning() {
     let mut link = sounding();
-    said(&mut link, &flush(CONTEXT));
     assert_eq!(warned(&mut link, "NO_ACTIVE_SPEECH"), TtsEvent::Ignored);
     assert_eq!(ended(&mut link, "s1"), TtsEvent::Spoken { context: CONTEXT, texts: 1 });
     assert_eq!(said(&mut link, &finish(CONTEXT)), [FLUSH]);
@@ -239,7 +226,6 @@ fn an_interrupt_that_is_not_obeyed_ends_with_its_speech_or_not_at_all() {
 #[test]
 fn a_speech_that_waits_behind_the_interrupted_one_is_not_taken_for_over() {
     let mut link = sounding();
-    said(&mut link, &flush(CONTEXT));
     said(&mut link, &speak(CONTEXT, "Two. "));
     said(&mut link, &cancel(CONTEXT));
     assert_eq!(interrupted(&mut link, "s1", 20), TtsEvent::Ignored);
@@ -255,7 +241,7 @@ fn the_speed_is_told_when_it_changes() {
     let configured = |link: &mut DeepgramFlux, context, delivery| {
         let command = TtsCommand::Speak { on: at(context, delivery), text: "One. ".to_owned() };
         let said = said(link, &command);
-        (said.len() == 2).then(|| said[0].clone())
+        (said.len() == 3).then(|| said[0].clone())
     };
     let mut link = DeepgramFlux::new(Settings { speed: Some(1.1), ..settings() });
     link.dial();
