@@ -18,7 +18,7 @@ use super::deepgram::{fault_of, query, say};
 use super::{Language, address};
 use crate::audio::{Encoding, SourceFormat};
 use crate::call::action::{Place, TtsCommand};
-use crate::call::event::{TtsEvent, VoiceIndex};
+use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
 use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::flux_speak::{PlaybackOffset, Request, Response};
@@ -188,6 +188,20 @@ impl DeepgramFlux {
         context.map_or(TtsEvent::Garbage, |context| TtsEvent::Audio { context, audio })
     }
 
+    fn on_started(&mut self, speech_id: String) -> TtsEvent {
+        let is_asked_for = match &self.state {
+            State::Speaking(speech) => speech.spoken < speech.texts,
+            State::Interrupting(_) => true,
+            State::Idle => false,
+        };
+        if !is_asked_for {
+            let reason = "a speech that was interrupted begins".to_owned();
+            return TtsEvent::Down { voice: self.voice, fault: Fault { kind: FaultKind::Retryable, reason } };
+        }
+        self.sounding = Some(speech_id);
+        TtsEvent::Ignored
+    }
+
     /// A speech is over.
     fn on_end(&mut self, speech_id: &str) -> TtsEvent {
         let is_ours = match self.sounding.as_deref() {
@@ -216,12 +230,11 @@ impl DeepgramFlux {
     fn on_interrupted(&mut self, audio_played_ms: u64, speech_id: Option<String>) -> TtsEvent {
         let State::Interrupting(interrupt) = &mut self.state else { return TtsEvent::Ignored };
         interrupt.is_answered = true;
-        interrupt.left = interrupt.left.saturating_sub(1);
+        // What waited behind it is taken to be dropped as well; if it begins all the same, the link ends.
+        interrupt.left = 0;
         self.dead = speech_id.or_else(|| self.sounding.take());
         self.sounding = None;
         self.session.rebase(audio_played_ms);
-        // Whether a speech that waited behind the interrupted one is spoken now, nobody says. If the end of it is not told
-        // either, the core makes the link anew.
         self.settle()
     }
 
@@ -260,10 +273,7 @@ impl DeepgramFlux {
 
     fn on_response(&mut self, response: Response) -> TtsEvent {
         match response {
-            Response::SpeechStarted { speech_id } => {
-                self.sounding = Some(speech_id);
-                TtsEvent::Ignored
-            }
+            Response::SpeechStarted { speech_id } => self.on_started(speech_id),
             Response::SpeechMetadata { speech_id } => self.on_end(&speech_id),
             Response::SpeechInterrupted { audio_played_ms, metadata } => {
                 self.on_interrupted(audio_played_ms, metadata.map(|metadata| metadata.speech_id))

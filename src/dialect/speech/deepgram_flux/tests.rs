@@ -1,5 +1,5 @@
 use super::*;
-use crate::call::event::{Delivery, Fault, FaultKind};
+use crate::call::event::Delivery;
 use crate::dialect::speech::support::{CONTEXT, at, said};
 use crate::ids::TurnId;
 
@@ -224,15 +224,20 @@ fn an_interrupt_that_is_not_obeyed_ends_with_its_speech_or_not_at_all() {
 }
 
 #[test]
-fn a_speech_that_waits_behind_the_interrupted_one_is_not_taken_for_over() {
+fn a_speech_that_waited_behind_the_interrupted_one_and_begins_ends_the_link() {
+    let begin = r#"{"type":"SpeechStarted","speech_id":"s2"}"#;
     let mut link = sounding();
     said(&mut link, &speak(CONTEXT, "Two. "));
     said(&mut link, &cancel(CONTEXT));
-    assert_eq!(interrupted(&mut link, "s1", 20), TtsEvent::Ignored);
     assert_eq!(warned(&mut link, "INTERRUPT_IN_PROGRESS"), TtsEvent::Ignored);
-    started(&mut link, "s2");
-    assert_eq!(sound(&mut link), audio(CONTEXT));
-    assert_eq!(ended(&mut link, "s2"), TtsEvent::Done { context: CONTEXT });
+    assert_eq!(interrupted(&mut link, "s1", 20), TtsEvent::Done { context: CONTEXT });
+    let reason = "a speech that was interrupted begins".to_owned();
+    let down = TtsEvent::Down { voice: 0, fault: Fault { kind: FaultKind::Retryable, reason } };
+    assert_eq!(text(&mut link, begin), down);
+    // The same where everything that was asked for has been spoken.
+    let mut link = sounding();
+    ended(&mut link, "s1");
+    assert_eq!(text(&mut link, begin), down);
 }
 
 #[test]
