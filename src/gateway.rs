@@ -1,6 +1,7 @@
 //! From a configuration to a node: where the settings of all layers are put together.
 
 mod hearing;
+mod phrases;
 mod relay;
 
 use std::collections::BTreeMap;
@@ -82,6 +83,9 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
     let meter = Arc::<Meter>::default();
     let (voices, speakers) = voices(config, &meter)?;
     let (heard, hearing) = hearing::hearing(config)?;
+    let call = call_settings(config, voices, heard);
+    let agent = agent(config)?;
+    let call = CallSettings { phrases: phrases::phrases(config, &call, &agent), ..call };
     Ok(Settings {
         public_url: config.server.public_url.clone(),
         trust: trust(config),
@@ -97,11 +101,12 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
         rest: rest(&config.twilio)?,
         from: config.twilio.from.clone(),
         parameters: config.twilio.parameters.clone(),
-        call: call_settings(config, voices, heard),
+        phrases: phrases::store(config, &call, &meter),
+        call,
         speakers,
         player: player(&config.player)?,
         hearing,
-        agent: agent(config)?,
+        agent,
         show_text: config.log.show_text,
         tapes: tapes(&config.tape, &meter)?,
         meter,
@@ -244,6 +249,7 @@ fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) 
             lifetime: lifetime(&config.call),
             ..relay.map_or_else(Conversation::default, |relay| relay::conversation(config, relay))
         },
+        phrases: Vec::new(),
     }
 }
 

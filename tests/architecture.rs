@@ -41,7 +41,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
     (
         "driver",
         &["ids", "audio", "http", "tape", "call", "dialect", "voice", "player"],
-        // `backon` and `governor`: when a provider that failed is dialled again, and how fast by all calls together.
+        // `backon` and `governor`: when a provider that failed is dialled or asked again, and how fast by all calls together.
         &[
             "backon",
             "bytes",

@@ -20,7 +20,7 @@ use trunkline::call::event::{AgentEvent, Say};
 use trunkline::call::settings::{Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
-use trunkline::driver::{CallPort, CallSetup, Frame, Meter, VoiceLink, inbox, run_call};
+use trunkline::driver::{CallPort, CallSetup, Frame, Meter, Phrases, VoiceLink, inbox, run_call};
 use trunkline::player::{self, Player};
 use trunkline::voice::{self, Pool};
 
@@ -118,6 +118,7 @@ fn settings() -> Settings {
         text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
+        phrases: Vec::new(),
     }
 }
 
@@ -148,6 +149,7 @@ impl Bench {
             carrier: Box::<Twilio>::default(),
             voices: vec![VoiceLink::Local(pool)],
             player: Player::new(player::Settings::default()).unwrap(),
+            phrases: Phrases::default(),
             hearing: None,
             app: None,
             meter: meter.clone(),

@@ -169,7 +169,7 @@ impl Row {
         let _ = write!(
             text,
             "[server]\nlisten = \"127.0.0.1:0\"\nmax_calls = 20000\n\
-             [speech]\nchain = [\"cartesia\"]\n\
+             [speech]\nchain = [\"cartesia\"]\nphrase_cache_mib = 0\n\
              [speech.cartesia]\nurl = \"ws://{voice}/tts/websocket\"\napi_key = \"load\"\nsample_rate = {rate}\n\
              [barge_in]\npolicy = \"{policy}\"\n\
              [agent.script]\ngreeting = \"{speech}\"\nlines = [\"{line}\"]\n\

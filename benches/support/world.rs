@@ -50,6 +50,7 @@ pub(crate) fn settings(speech: Speech, playout: Playout, interruptible: Interrup
         text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
+        phrases: Vec::new(),
     }
 }
 

@@ -94,6 +94,8 @@ pub(super) struct Context {
     pub(super) state: State,
     /// What it plays, if it does not speak.
     pub(super) recorded: Option<Recorded>,
+    /// Silence becomes a fault so soon, if that is sooner than usual.
+    pub(super) patience: Option<Duration>,
     /// How it sounds; the same for its whole life.
     pub(super) delivery: Arc<Delivery>,
     source: SourceFormat,
@@ -133,6 +135,7 @@ impl Context {
             author,
             state: State::Open,
             recorded: None,
+            patience: None,
             delivery: on.delivery.clone(),
             source: on.format,
             format,
@@ -308,7 +311,7 @@ impl Context {
             (Some(_), Overdue::Over) if self.transcript.is_timed() => limits.done,
             (Some(_), Overdue::Over | Overdue::Stalled) => limits.between_chunks,
         };
-        Some(since + limit)
+        Some(since + self.patience.map_or(limit, |patience| patience.min(limit)))
     }
 
     /// Whether its vendor may be believed that there is nothing more of it to say. Without word times that is only likely.

@@ -17,6 +17,7 @@ mod lifetime;
 mod links;
 mod marks;
 mod pacing;
+pub mod phrases;
 mod playing;
 mod playout;
 mod recovery;

@@ -51,7 +51,9 @@ impl Call {
     /// The context that an error without a name most likely means: the newest one that waits for its first audio, or the
     /// only one there is.
     fn likely_context(&self) -> Option<ContextId> {
-        let live = || self.turns.iter().flat_map(|turn| &turn.contexts).filter(|context| context.state != State::Done);
+        // Voices of this process name what they speak of.
+        let is_meant = |context: &&Context| context.state != State::Done && context.voice < self.player();
+        let live = || self.turns.iter().flat_map(|turn| &turn.contexts).filter(is_meant);
         let silent = live().rfind(|context| !context.has_audio());
         silent.or_else(|| live().next().filter(|_| live().count() == 1)).map(|context| context.id)
     }
@@ -61,7 +63,7 @@ impl Call {
         let (voice, owed) = (context.voice, context.owed_since());
         let fault = Fault { kind: FaultKind::Retryable, reason: "the voice fell silent".to_owned() };
         let heard_since = |link: &links::Link| owed.is_some_and(|owed| link.last_heard > owed);
-        if self.links.get(voice).is_some_and(heard_since) {
+        if self.links.get(voice).is_some_and(heard_since) || self.is_phrase(id) {
             self.cancel(now, voice, id);
             self.recover(now, id, fault);
             return;
@@ -107,6 +109,10 @@ impl Call {
 
     /// A context broke off: what was received is played, and its text goes on where the audio ended, in a fresh context.
     pub(super) fn recover(&mut self, now: CallTime, id: ContextId, fault: Fault) {
+        if self.is_phrase(id) {
+            self.miss_phrase(now, id);
+            return;
+        }
         let (limits, seed) = (self.settings.limits, self.settings.seed ^ u64::from(id.serial));
         if !self.begin_again(now, id) || self.fail_over(now, id.turn, &fault) {
             return;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::phrases::Phrase;
 use crate::audio::{Encoding, vad};
 
 /// Everything that shapes one call. Plain data: it goes whole into a tape's header.
@@ -35,6 +36,9 @@ pub struct Settings {
     /// How the call is a conversation, if it is one.
     #[serde(default, skip_serializing_if = "Conversation::is_default")]
     pub conversation: Conversation,
+    /// What may have been spoken before it is needed: it is asked for before its voice is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phrases: Vec<Phrase>,
 }
 
 const fn one() -> usize {

@@ -166,7 +166,7 @@ impl Call {
 
     /// Why a turn goes to another voice that has waited for its own in vain.
     pub(super) fn fault_of_wait(&self, index: usize) -> Option<Fault> {
-        let turn = self.turns.get(index).filter(|turn| turn.is_waiting())?;
+        let turn = self.turns.get(index).filter(|turn| turn.is_waiting() && !self.waits_for_phrase(turn))?;
         let is_up = self.links.get(turn.voice).is_some_and(|link| *link.state() == links::State::Up);
         let reason = match (is_up, turn.lacks_place) {
             (false, _) => "its link was not there in time",

@@ -79,6 +79,9 @@ impl Call {
             return false;
         }
         self.choose_voice(now, index);
+        if self.give_phrase(now, index) {
+            return false;
+        }
         if !self.may_give(now, index) {
             self.hurry_retry(now, index);
             return false;
@@ -299,7 +302,7 @@ impl Call {
     }
 
     /// Whether enough speech of a turn is made but unheard that its text has to wait.
-    fn is_ahead(&mut self, index: usize) -> bool {
+    pub(super) fn is_ahead(&mut self, index: usize) -> bool {
         let (Some(turn), Some(line)) = (self.turns.get_mut(index), &self.line) else { return false };
         let made = line.playout.queued(turn.id) + turn.unmade();
         turn.text_gate.update(made, &self.settings.limits);
@@ -321,6 +324,7 @@ impl Call {
     }
 }
 
-fn source_format(voice: &Voice, carrier_rate: u32) -> SourceFormat {
+/// What a voice has to send, when the carrier has so many samples a second.
+pub(super) fn source_format(voice: &Voice, carrier_rate: u32) -> SourceFormat {
     SourceFormat { encoding: voice.encoding, rate: voice.rate.unwrap_or(carrier_rate) }
 }

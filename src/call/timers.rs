@@ -202,7 +202,7 @@ impl Call {
         // Text that waits although it could be sent is half a sentence: the agent owes the other half, not we. What it
         // waited for the agent before does not count either.
         let is_held_up = turn.retrying || turn.retry_at.is_some() || turn.lacks_place || !is_linked;
-        let is_blocked = turn.is_waiting() && is_held_up;
+        let is_blocked = turn.is_waiting() && is_held_up && !self.waits_for_phrase(turn);
         let contexts = turn.contexts.iter().filter_map(|context| context.owed_since()).filter(|since| *since <= now);
         contexts.map(|since| since.max(line.quiet_since)).chain(is_blocked.then_some(now)).min()
     }

@@ -8,6 +8,7 @@ use super::action::{Flow, Heard};
 use super::answer::Answer;
 use super::contexts::{Author, Context, State};
 use super::event::{Delivery, Fault, Say, VoiceIndex};
+use super::phrases::Phrase;
 use super::settings::{Buffering, Interruptible, Limits, Voice};
 use super::text::{self, Piece, Rest, Scribe};
 use crate::ids::{CallTime, ContextId, TurnId};
@@ -137,6 +138,8 @@ pub(super) struct Turn {
     pub(super) permit: Option<Permit>,
     /// Text of it waits for a place.
     pub(super) lacks_place: bool,
+    /// The voice of which a phrase turned out to be missing: no other one is asked for.
+    pub(super) unphrased: Option<VoiceIndex>,
     runs: VecDeque<Run>,
     /// Reads the agent's text. What it holds belongs behind the last run.
     scribe: Scribe,
@@ -174,6 +177,7 @@ impl Turn {
             agent_gate: Gate::default(),
             permit: None,
             lacks_place: false,
+            unphrased: None,
             runs: VecDeque::new(),
             scribe,
             passed: Piece::default(),
@@ -390,6 +394,7 @@ impl Turn {
         let length = self.next_length(buffering, with_context, limits);
         let is_last = self.runs.len() == 1;
         let is_gathered = matches!(buffering, Buffering::Vendor { .. });
+        let closes = self.closes(buffering);
         let run = self.runs.front_mut()?;
         if let Some(length) = length {
             let mut piece = run.take(length);
@@ -397,8 +402,7 @@ impl Turn {
             // In the middle of a context a vendor takes white space and marks verbatim, and needs them.
             let is_spoken =
                 (is_gathered && with_context && !piece.spoken().is_empty()) || text::is_speakable(piece.spoken());
-            // A vendor that collects sentences is told of the end; one that does not has only the text to tell it by.
-            if is_spoken && !is_gathered && is_last && self.closed && run.text.is_empty() && self.scribe.closes() {
+            if is_spoken && closes && run.text.is_empty() {
                 piece.close();
             }
             return Some(if is_spoken { Step::Speak(piece, run.delivery.clone()) } else { Step::Pass(piece) });
@@ -415,6 +419,33 @@ impl Turn {
             (false, true) => None,
             (false, false) => Some(Step::Next),
         }
+    }
+
+    /// How much of the text that waits is `phrase`, in bytes of what is spoken, if that is what it begins with.
+    pub(super) fn phrase_length(&self, phrase: &Phrase, buffering: Buffering) -> Option<usize> {
+        let run = self.runs.front().filter(|run| *run.delivery == phrase.delivery)?;
+        let is_complete = self.runs.len() > 1 || self.closed || self.retrying || run.flush;
+        let rest = if is_complete { Rest::Complete } else { Rest::Open };
+        let length = phrase.length_in(run.text.spoken(), rest, self.closes(buffering))?;
+        // A word that was replaced is not taken apart.
+        (run.text.whole_words(length) == length).then_some(length)
+    }
+
+    /// Takes a phrase of `length` bytes from the head of what waits.
+    pub(super) fn take_phrase(&mut self, length: usize, buffering: Buffering) -> Option<(Piece, Arc<Delivery>)> {
+        let closes = self.closes(buffering);
+        let run = self.runs.front_mut()?;
+        let mut piece = run.take(length);
+        if closes && run.text.is_empty() {
+            piece.close();
+        }
+        Some((piece, run.delivery.clone()))
+    }
+
+    /// Whether the text that waits ends the turn, and is closed for a voice that is given text as `buffering` says: one that
+    /// collects sentences is told of the end; one that does not has only the text to tell it by.
+    fn closes(&self, buffering: Buffering) -> bool {
+        buffering == Buffering::Gateway && self.runs.len() == 1 && self.closed && self.scribe.closes()
     }
 
     /// Whether all text has been given to contexts and none will come.

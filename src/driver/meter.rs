@@ -33,6 +33,15 @@ pub(super) enum ClipEnd {
     Failed,
 }
 
+/// What became of a phrase: one that a call wanted, or one that was to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PhraseEnd {
+    Hit,
+    Miss,
+    Made,
+    Failed,
+}
+
 /// Counters and histograms of a node.
 #[derive(Debug)]
 pub struct Meter {
@@ -58,6 +67,8 @@ pub struct Meter {
     hearing_failures: Counter,
     transcript: Histogram,
     clips: Family<Label, Counter>,
+    phrases: Family<Label, Counter>,
+    phrase_bytes: Gauge,
     panics: Counter,
     reports_lost: Counter,
     tape_lines_lost: Counter,
@@ -106,6 +117,8 @@ impl Default for Meter {
             hearing_failures: Counter::default(),
             transcript: seconds(&[0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]),
             clips: Family::default(),
+            phrases: Family::default(),
+            phrase_bytes: Gauge::default(),
             panics: Counter::default(),
             reports_lost: Counter::default(),
             tape_lines_lost: Counter::default(),
@@ -143,6 +156,10 @@ impl Meter {
         let transcript = "From the end of a caller's speech to its transcript";
         to.register("hearing_transcript_seconds", transcript, self.transcript.clone());
         to.register("clips", "Recordings that were to be played, by what became of them", self.clips.clone());
+        let phrases =
+            "Phrases, by whether a call found them spoken already and whether they could be spoken beforehand";
+        to.register("phrases", phrases, self.phrases.clone());
+        to.register("phrase_cache_bytes", "Speech that is kept for calls to come", self.phrase_bytes.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
         to.register("agent_reports_lost", "Reports that an agent did not take", self.reports_lost.clone());
         to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
@@ -168,6 +185,7 @@ impl Meter {
             (&self.marks, &["played", "flushed", "stale", "disbelieved", "lapsed"]),
             (&self.refused, &REFUSALS),
             (&self.clips, &["fetched", "cached", "failed"]),
+            (&self.phrases, &["hit", "miss", "made", "failed"]),
         ] {
             for kind in kinds {
                 drop(family.get_or_create(&Label { kind }));
@@ -221,6 +239,22 @@ impl Meter {
             ClipEnd::Failed => "failed",
         };
         self.clips.get_or_create(&Label { kind }).inc();
+    }
+
+    /// A phrase was wanted, or was to be made.
+    pub(super) fn phrase(&self, end: PhraseEnd) {
+        let kind = match end {
+            PhraseEnd::Hit => "hit",
+            PhraseEnd::Miss => "miss",
+            PhraseEnd::Made => "made",
+            PhraseEnd::Failed => "failed",
+        };
+        self.phrases.get_or_create(&Label { kind }).inc();
+    }
+
+    /// So many bytes of phrases are kept.
+    pub(super) fn phrases_kept(&self, bytes: usize) {
+        self.phrase_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn tape_lines_lost(&self, lines: u64) {

@@ -15,6 +15,7 @@ mod link;
 mod local;
 pub mod meter;
 mod outbox;
+pub mod phrases;
 mod player;
 mod record;
 mod requests;
@@ -39,6 +40,7 @@ pub use dial::Dialler;
 pub use hearing::HearingLink;
 pub use inbox::{CallPort, Inbox, inbox, inbox_above};
 pub use meter::Meter;
+pub use phrases::Phrases;
 pub use record::{Shelf, Tap};
 pub use tts::VoiceLink;
 
@@ -71,6 +73,8 @@ pub struct CallSetup {
     pub voices: Vec<VoiceLink>,
     /// What plays recordings and tones; the same for every call of a node.
     pub player: Player,
+    /// What its voices have spoken before; the same for every call of a node.
+    pub phrases: Phrases,
     /// Who writes down what the caller says, if the settings say that somebody does.
     pub hearing: Option<HearingLink>,
     /// The agent, if it is outside this process.
@@ -105,8 +109,8 @@ where
     let (outbox, pending) = outbox(setup.settings.playout.lead);
     tasks.spawn(carrier::write(writer, pending, inbox.sender()));
     tasks.spawn(carrier::read(reader, inbox.sender()));
-    let (links, voices) =
-        Links::new(setup.voices, setup.settings.chain, (setup.player, setup.meter.clone()), inbox.sender());
+    let others = (setup.player, &setup.phrases, setup.meter.clone());
+    let (links, voices) = Links::new(setup.voices, setup.settings.chain, others, inbox.sender());
     let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender(), setup.meter.clone());
     let (app_dialler, app_dialect) = setup.app.map(|app| (app.dialler, app.dialect)).unzip();
     let peers = Peers::new(setup.carrier, voices).with_hearing(hearing_dialect).with_agent(app_dialect);

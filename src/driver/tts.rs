@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::account::{Account, Leases, Urgency};
 use super::meter::Meter;
+use super::phrases::{self, Phrases};
 use super::{link, local, player, requests};
 use crate::call::action::{AgentReport, TtsCommand};
 use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
@@ -63,6 +64,8 @@ enum Way {
     Local(voice::Pool),
     /// Behind the voices: what plays clips.
     Player(Player, Arc<Meter>),
+    /// Behind the player, one for each voice: what it has spoken before.
+    Phrases(Phrases, VoiceIndex),
 }
 
 /// The live end of a link.
@@ -105,16 +108,28 @@ pub(super) struct Links {
 
 impl Links {
     /// The links of a call, and the languages that are spoken on them, in the order of `voices`, the first `chain` of which
-    /// are the chain. The player, and where its clips are counted, stands behind them.
+    /// are the chain. Behind them stands the player, and behind that what each of them has spoken before; `meter` is where
+    /// clips are counted.
     pub(super) fn new(
         voices: Vec<VoiceLink>,
         chain: usize,
-        (player, meter): (Player, Arc<Meter>),
+        (player, phrases, meter): (Player, &Phrases, Arc<Meter>),
+        inbox: mpsc::Sender<Input>,
+    ) -> (Self, Vec<Option<Box<dyn TtsDialect>>>) {
+        let (mut links, dialects) = Links::to_voices(voices, chain, inbox);
+        let spoken = (0..dialects.len()).map(|voice| Way::Phrases(phrases.clone(), voice));
+        links.links.extend([Way::Player(player, meter)].into_iter().chain(spoken).map(Link::new));
+        (links, dialects)
+    }
+
+    /// Links to voices and to nobody else.
+    pub(super) fn to_voices(
+        voices: Vec<VoiceLink>,
+        chain: usize,
         inbox: mpsc::Sender<Input>,
     ) -> (Self, Vec<Option<Box<dyn TtsDialect>>>) {
         let (ways, dialects): (Vec<_>, _) = voices.into_iter().map(VoiceLink::split).unzip();
-        let ways = ways.into_iter().chain([Way::Player(player, meter)]);
-        let links = ways.map(Link::new).collect();
+        let links = ways.into_iter().map(Link::new).collect();
         (Links { links, last: chain.saturating_sub(1), inbox }, dialects)
     }
 
@@ -129,8 +144,8 @@ impl Links {
         let voice = command.voice();
         let inbox = self.inbox.clone();
         let link = self.links.get_mut(voice)?;
-        if link.live.is_none() && matches!((&command, &link.way), (TtsCommand::Play { .. }, Way::Player(..))) {
-            // Nobody dials the player: it is there, and most calls never need it.
+        if link.live.is_none() && link.way.is_opened_by(&command) {
+            // Nobody dials it: it is there, and most calls never need it.
             link.open(None, voice, inbox.clone(), tasks);
         }
         match command {
@@ -174,7 +189,6 @@ impl Links {
 
     /// Takes note of what a voice said.
     pub(super) fn note(&mut self, voice: VoiceIndex, event: &TtsEvent) {
-        let is_player = voice + 1 == self.links.len();
         let Some(link) = self.links.get_mut(voice) else { return };
         match event {
             TtsEvent::Down { fault, .. } => {
@@ -182,9 +196,11 @@ impl Links {
                 tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the link to the voice is down");
                 link.note_end(fault);
             }
-            TtsEvent::Failed { fault, .. } if is_player => {
+            TtsEvent::Failed { fault, .. } if matches!(link.way, Way::Player(..)) => {
                 tracing::warn!(reason = fault.reason, kind = ?fault.kind, "a clip cannot be played");
             }
+            // Counted where it was looked for.
+            TtsEvent::Failed { .. } if matches!(link.way, Way::Phrases(..)) => {}
             TtsEvent::Failed { context, fault } => {
                 tracing::warn!(voice, reason = fault.reason, kind = ?fault.kind, "the voice refused");
                 link.note_failure(*context, fault);
@@ -222,7 +238,7 @@ impl Link {
     fn new(way: Way) -> Self {
         let account = match &way {
             Way::Socket(account) | Way::Requests(_, account) => Some(account.clone()),
-            Way::Local(_) | Way::Player(..) => None,
+            Way::Local(_) | Way::Player(..) | Way::Phrases(..) => None,
         };
         Link { way, live: None, count: 0, leases: Leases::new(account), standing: Standing::default() }
     }
@@ -303,6 +319,15 @@ impl VoiceLink {
 }
 
 impl Way {
+    /// Whether a command opens the link, because nobody dials it.
+    fn is_opened_by(&self, command: &TtsCommand) -> bool {
+        match self {
+            Way::Player(..) => matches!(command, TtsCommand::Play { .. }),
+            Way::Phrases(..) => matches!(command, TtsCommand::Speak { .. }),
+            Way::Socket(_) | Way::Requests(..) | Way::Local(_) => false,
+        }
+    }
+
     /// Makes the link; `None` if a socket's dialect is missing, which [`VoiceLink::split`] rules out.
     fn open(
         &self,
@@ -335,6 +360,10 @@ impl Way {
             Way::Player(player, meter) => {
                 let (player, meter) = (player.clone(), meter.clone());
                 Some(Live::serve(|commands| player::serve(player, meter, port, inbox, commands), tasks))
+            }
+            Way::Phrases(phrases, voice) => {
+                let (phrases, voice) = (phrases.clone(), *voice);
+                Some(Live::serve(|commands| phrases::serve(phrases, voice, port, inbox, commands), tasks))
             }
         }
     }

@@ -254,6 +254,7 @@ pub(super) async fn run<R, W>(
         carrier,
         voices: node.voice_links(&start.stream),
         player: node.settings().player.clone(),
+        phrases: node.settings().phrases.clone(),
         hearing: hearer,
         app: session.map(|(app, session)| app.link(session)),
         meter: node.meter().clone(),

@@ -38,9 +38,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The listener failed.
 pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) -> io::Result<()> {
     let mut door = Door::new(&node);
-    let mut warm = JoinSet::new();
+    let mut ahead = JoinSet::new();
     // A node that is about to stop keeps nothing ready.
-    node.keep_warm(&mut warm, node.draining());
+    node.keep_warm(&mut ahead, node.draining());
+    if !node.settings().phrases.is_empty() {
+        ahead.spawn(node.clone().speak_phrases());
+    }
     tokio::select! {
         failed = door.accept(&listener) => return failed,
         () = async { stop.cancelled().await; keep_promises(&node).await } => {}
@@ -49,8 +52,8 @@ pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) -
     door.closing.cancel();
     finish_calls(&node).await;
     door.close().await;
-    let cold = async { while warm.join_next().await.is_some() {} };
-    let _ = timeout(END_LIMIT, cold).await;
+    let left = async { while ahead.join_next().await.is_some() {} };
+    let _ = timeout(END_LIMIT, left).await;
     node.finish_tapes().await;
     tracing::info!("drained");
     Ok(())

@@ -29,7 +29,7 @@ use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
 use crate::dialect::hearing;
 use crate::dialect::speech::{self, Language};
-use crate::driver::{Account, Dialler, HearingLink, Meter, Shelf, Tap, VoiceLink};
+use crate::driver::{Account, Dialler, HearingLink, Meter, Phrases, Shelf, Tap, VoiceLink, phrases};
 use crate::http::Exchange;
 use crate::ids::{CallSid, StreamSid};
 use crate::player::Player;
@@ -138,6 +138,8 @@ pub struct Settings {
     pub speakers: Vec<Speaker>,
     /// What plays recordings and tones.
     pub player: Player,
+    /// What the voices speak before it is needed: the phrases of `call`.
+    pub phrases: Phrases,
     /// Who writes down what callers say, if `call.conversation` has it.
     pub hearing: Option<Hearer>,
     /// Who decides what is said.
@@ -311,6 +313,18 @@ impl Node {
             },
         };
         self.0.settings.speakers.iter().map(link).collect()
+    }
+
+    /// Has the phrases spoken that calls will need, until the node begins to stop.
+    pub(super) async fn speak_phrases(self) {
+        let (Ok(name), Ok(seed)) = (random_bytes().map(u64::from_be_bytes), random_bytes().map(u64::from_be_bytes))
+        else {
+            return;
+        };
+        // Several nodes may share an account, in which two contexts of one name would be one.
+        let Ok(stream) = StreamSid::parse(&format!("phrases{name:016x}")) else { return };
+        let (store, stop) = (self.0.settings.phrases.clone(), self.draining().clone());
+        Box::pin(phrases::fill(store, seed, || self.voice_links(&stream), stop)).await;
     }
 
     /// How what a caller says is written down whose audio is written in `inbound`, if it is.

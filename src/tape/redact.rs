@@ -60,7 +60,7 @@ impl Redactor {
             text: header.text,
             audio: header.audio,
             inbound: Encoding::Mulaw,
-            voices: header.settings.voices.iter().map(|voice| voice.encoding).collect(),
+            voices: encodings(&header.settings),
             rules: header.settings.text,
             buffering: header.settings.voices.first().map_or(Buffering::Gateway, |voice| voice.buffering),
             language: None,
@@ -81,6 +81,10 @@ impl Redactor {
             lifetime.goodbye = self.line(&lifetime.goodbye);
             for line in &mut lifetime.idle_lines {
                 *line = self.line(line);
+            }
+            for phrase in &mut header.settings.phrases {
+                // It stands there as it is spoken.
+                phrase.text = self.pseudonyms.text(&phrase.text);
             }
         }
         if let Some(Agent::Relay(settings)) = &mut header.agent {
@@ -286,6 +290,13 @@ impl Redactor {
         }
         words
     }
+}
+
+/// How each voice of a call writes samples: those of the settings, the player behind them, and behind that once more those
+/// of the settings, where they speak what they have spoken before.
+fn encodings(settings: &settings::Settings) -> Vec<Encoding> {
+    let own = || settings.voices.iter().map(|voice| voice.encoding);
+    own().chain([Encoding::PcmS16Le]).chain(own()).collect()
 }
 
 /// Something of the same length that means as little.

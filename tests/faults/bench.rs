@@ -76,6 +76,7 @@ impl Bench {
             carrier: Box::<Twilio>::default(),
             voices,
             player: node.player,
+            phrases: node.phrases,
             hearing: None,
             app: None,
             meter: node.meter.clone(),

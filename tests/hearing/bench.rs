@@ -75,6 +75,7 @@ impl Bench {
             carrier: Box::<Twilio>::default(),
             voices: voices.collect(),
             player: node.player,
+            phrases: node.phrases,
             hearing: Some(HearingLink { dialect, dialler: hearing.dialler }),
             app: None,
             meter: node.meter.clone(),

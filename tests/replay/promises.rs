@@ -39,8 +39,11 @@ fn labelled(tape: &Tape) -> Trace {
         labels.bytes_per_ms.push(rate as usize / 1_000 * if voice.encoding == Encoding::PcmS16Le { 2 } else { 1 });
         (voice.encoding, voice.rate) = (Encoding::Mulaw, None);
     }
-    // The player, behind all voices, always gives linear samples at the line's rate.
+    // The player, behind all voices, always gives linear samples at the line's rate. Behind it stands, in the same order and
+    // the same formats, what the voices have spoken before.
+    let spoken = labels.bytes_per_ms.clone();
     labels.bytes_per_ms.push(MediaFormat::TELEPHONE.rate as usize / 1_000 * 2);
+    labels.bytes_per_ms.extend(spoken);
     labels.player = settings.voices.len();
     let mut recorder = Recorder::new(settings, tape.header.wakes == Wakes::Recorded && slept(tape));
     let mut peers = tape.header.peers();
@@ -88,7 +91,7 @@ fn slept(tape: &Tape) -> bool {
 struct Labels {
     /// Of each voice, as it was.
     bytes_per_ms: Vec<usize>,
-    /// The last of them.
+    /// Which of them is the player.
     player: VoiceIndex,
     /// Bytes that came of each context, and labels that took their place.
     came: BTreeMap<ContextId, (usize, usize)>,

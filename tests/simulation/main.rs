@@ -26,6 +26,7 @@ mod conversations;
 mod dice;
 mod local;
 mod partners;
+mod phrases;
 mod plan;
 mod player;
 mod random;

@@ -2,6 +2,7 @@
 
 use trunkline::audio::{Encoding, vad};
 use trunkline::call::event::{AgentEvent, SpeechEvent};
+use trunkline::call::phrases::Phrase;
 use trunkline::call::settings::{Buffering, Conversation, Interruptible};
 use trunkline::ids::CallTime;
 use trunkline::tape;
@@ -68,6 +69,8 @@ pub(crate) struct Talk {
     pub(crate) conversation: Conversation,
     pub(crate) hearing: Option<tape::Hearing>,
     pub(crate) app: Option<tape::Agent>,
+    /// What may have been spoken before, and whether it was.
+    pub(crate) phrases: Vec<(Phrase, bool)>,
 }
 
 /// The whole of a call.

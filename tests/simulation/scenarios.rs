@@ -10,6 +10,8 @@
 use std::time::Duration;
 
 use trunkline::audio::{Encoding, vad};
+use trunkline::call::event::Delivery;
+use trunkline::call::phrases::Phrase;
 use trunkline::call::settings::{Buffering, Interruptible};
 use trunkline::ids::CallTime;
 use trunkline::tape::{End, Wakes};
@@ -133,8 +135,19 @@ fn voices() -> Vec<Scene> {
             .piece(360, 1, ".", true, None)
             .say(2_000, 2, "?!"),
         Scene::new("words-without-times", 4_600).manner(|manner| manner.timed = false).say(200, 1, GREETING),
+        phrases(Scene::new("phrase-spoken-before", 7_000), &[("One moment, please.", true)])
+            .say(200, 1, "One moment, please. Here is what I have found for you.")
+            .say(5_000, 2, "One moment, please.")
+            .caller(5_300, "no"),
+        phrases(Scene::new("phrase-not-there", 4_600), &[(GREETING, false)]).say(200, 1, GREETING),
         Scene::new("local-voice", 4_600).plan(|plan| plan.wanted = None).say(200, 1, GREETING),
     ]
+}
+
+/// A scene in which texts of the first voice may have been spoken before, and whether they were.
+fn phrases(scene: Scene, texts: &[(&str, bool)]) -> Scene {
+    let phrase = |text: &str| Phrase { voice: 0, text: text.to_owned(), delivery: Delivery::default() };
+    scene.plan(|plan| plan.talk.phrases = texts.iter().map(|(text, known)| (phrase(text), *known)).collect())
 }
 
 /// The same interruption at each vendor, and two turns made at once where that can be.

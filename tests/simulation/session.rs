@@ -153,6 +153,7 @@ pub(crate) fn header(plan: &Plan) -> Header {
             text: settings::Text::default(),
             seed: plan.seed,
             conversation: plan.talk.conversation.clone(),
+            phrases: plan.talk.phrases.iter().map(|(phrase, _)| phrase.clone()).collect(),
         },
         carrier: Carrier::Twilio,
         voices: language.into_iter().chain([tape::Voice::Local]).collect(),

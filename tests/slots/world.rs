@@ -226,6 +226,7 @@ fn line(plan: Plan, number: usize) -> Line {
         text: Text::default(),
         seed: plan.seed ^ number as u64,
         conversation: Conversation::default(),
+        phrases: Vec::new(),
     };
     Line {
         call: Call::new(settings),

@@ -28,6 +28,14 @@ impl Api {
         answer.unwrap_or_else(|_| panic!("no answer to {method} {path}"))
     }
 
+    /// The body of an answer.
+    pub(crate) async fn text(self, path: &str) -> String {
+        let mut stream = self.send("GET", path, "text/plain", "").await;
+        let mut answer = String::new();
+        timeout(ANSWER_MAX, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+
     async fn raw(self, method: &str, path: &str, kind: &str, body: String) -> (u16, Value) {
         let mut stream = self.send(method, path, kind, &body).await;
         let mut answer = String::new();

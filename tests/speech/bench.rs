@@ -105,8 +105,14 @@ impl Bench {
         Bench::start(&toml, journal, JoinSet::new(), CancellationToken::new()).await
     }
 
-    /// A gateway that speaks through `vendor`, with an agent that follows a script.
+    /// A gateway that speaks through `vendor`, with an agent that follows a script. Nothing is spoken beforehand, so that the
+    /// vendor hears of nothing but the call.
     pub(crate) async fn scripted(vendor: cartesia::Settings, toml: &str) -> Bench {
+        Bench::prepared(vendor, &format!("speech.phrase_cache_mib = 0\n{toml}")).await
+    }
+
+    /// The same, and its lines are spoken beforehand.
+    pub(crate) async fn prepared(vendor: cartesia::Settings, toml: &str) -> Bench {
         let vendor = cartesia::Server::bind(ANY, vendor).await.unwrap();
         let stop = CancellationToken::new();
         let (journal, url, mut servers) = (vendor.journal(), vendor.url(), JoinSet::new());

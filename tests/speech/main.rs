@@ -14,6 +14,7 @@ mod faults;
 mod formats;
 mod heard;
 mod lost;
+mod phrases;
 mod scenarios;
 mod trust;
 mod turns;

@@ -215,8 +215,9 @@ async fn audio_without_a_name_is_replayed_as_well_redacted_and_silent() {
         let url = format!("{}{path}", vendor.url());
         let (stop, mut servers) = (CancellationToken::new(), JoinSet::new());
         servers.spawn(vendor.run(stop.clone()));
-        let speech =
-            format!("[speech]\nchain = [\"{provider}\"]\n[speech.{provider}]\nurl = \"{url}\"\napi_key = \"k\"");
+        let speech = format!(
+            "[speech]\nchain = [\"{provider}\"]\nphrase_cache_mib = 0\n[speech.{provider}]\nurl = \"{url}\"\napi_key = \"k\""
+        );
         for recorded in record(name, &speech).await {
             let replayed = replayed(&recorded);
             let name = named(&replayed[0]);

@@ -6,6 +6,7 @@ mod chain;
 mod corners;
 mod faults;
 mod hearing;
+mod phrases;
 mod playing;
 mod rig;
 mod text;

@@ -34,6 +34,7 @@ pub(super) fn settings() -> Settings {
         text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
+        phrases: Vec::new(),
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Mood {
     pub(super) grants_after: u64,
     /// Refuses the link with this fault.
     pub(super) no_link: Option<FaultKind>,
+    /// What was spoken before: all of it is there.
+    pub(super) phrases: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,8 @@ impl Rig {
             TtsCommand::HangUp { voice } => self.drop_link(voice),
             TtsCommand::Reserve { context, .. } => self.later(self.mood.grants_after, TtsEvent::Granted { context }),
             TtsCommand::Speak { on, text } => {
-                let buffers = matches!(self.call.settings.voices[on.voice].buffering, Buffering::Vendor { .. });
+                let buffers = self.is_phrase(on.voice)
+                    || matches!(self.call.settings.voices[on.voice].buffering, Buffering::Vendor { .. });
                 if !self.contexts.iter().any(|speaking| speaking.context == on.context) {
                     self.contexts.push(Speaking {
                         context: on.context,
@@ -89,6 +92,10 @@ impl Rig {
             TtsCommand::Flush { on } => {
                 let at = self.speaking(on.context);
                 self.utter(at);
+            }
+            TtsCommand::Finish { on } if self.is_phrase(on.voice) => {
+                let at = self.speaking(on.context);
+                self.answer_phrase(at);
             }
             TtsCommand::Finish { on } => {
                 let at = self.speaking(on.context);
@@ -123,6 +130,28 @@ impl Rig {
                 }
             }
         }
+    }
+
+    fn is_phrase(&self, voice: usize) -> bool {
+        voice > self.call.settings.voices.len()
+    }
+
+    /// All that was spoken before comes at once, or the word that it was not.
+    fn answer_phrase(&mut self, at: usize) {
+        let text = std::mem::take(&mut self.contexts[at].held);
+        let context = self.contexts[at].context;
+        self.contexts[at].finished = true;
+        if !self.mood.phrases {
+            let fault = Fault { kind: FaultKind::Retryable, reason: "not spoken before".to_owned() };
+            self.later(1, TtsEvent::Failed { context: Some(context), fault });
+            return;
+        }
+        let words = words_of(&text, 0);
+        self.truth.extend(words.iter().map(|word| (context, word.text.clone(), word.end_us / 1_000)));
+        self.later(1, TtsEvent::Words { context, words });
+        let audio = Bytes::from(vec![100 + context.turn.0 as u8; text.chars().count() * CHAR_MS as usize * 8]);
+        self.later(1, TtsEvent::Audio { context, audio });
+        self.later(1, TtsEvent::Done { context });
     }
 
     /// The last voice never is.

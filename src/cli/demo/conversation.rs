@@ -30,6 +30,7 @@ const AFTER_ANSWER: Duration = Duration::from_millis(8_500);
 const SETTINGS: &str = r#"
 [speech]
 chain = ["cartesia"]
+phrase_cache_mib = 0
 [speech.cartesia]
 sample_rate = 16000
 [hearing]

@@ -38,10 +38,11 @@ const CALL_MAX: Duration = Duration::from_secs(60);
 const PROGRESS_MAX: usize = 256;
 const API_KEY: &str = "demo-key";
 
-/// What the gateway says, and to whom it speaks.
+/// What the gateway says, and to whom it speaks: of nothing beforehand, since the demonstration is of streaming.
 const SETTINGS: &str = r#"
 [speech]
 chain = ["cartesia"]
+phrase_cache_mib = 0
 [speech.cartesia]
 sample_rate = 16000
 [agent.script]

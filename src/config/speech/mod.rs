@@ -28,6 +28,11 @@ macro_rules! sections {
             pub fallback_line: String,
             /// What follows the fallback line.
             pub on_failure: OnFailure,
+            /// Lines that are spoken before they are needed, beside those that are known to be.
+            #[serde(default)]
+            pub phrases: Vec<String>,
+            /// Room for them in MiB; 0: nothing is spoken before it is needed.
+            pub phrase_cache_mib: u32,
             $($(#[$doc])* pub $module: $name,)*
         }
 
@@ -90,6 +95,19 @@ const OWN: &[Key] = &[
         Kind::Choice(&["continue", "close"]),
         Some("continue"),
         "what follows the fallback line: stay on the call, or close the stream",
+    ),
+    key(
+        "speech.phrases",
+        Kind::Texts,
+        None,
+        "texts that your agent often says, at least a sentence each: spoken once when the server starts, and kept, as the \
+         greeting and the other lines of this file are",
+    ),
+    key(
+        "speech.phrase_cache_mib",
+        Kind::Integer(0, 1_024),
+        Some("16"),
+        "room for what is spoken before it is needed, in MiB: a minute of a telephone's 16-bit speech takes 1; 0: nothing is",
     ),
 ];
 

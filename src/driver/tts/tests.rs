@@ -6,15 +6,17 @@ use crate::dialect::twilio::Twilio;
 use crate::driver::account;
 use crate::ids::TurnId;
 
-fn player() -> (Player, Arc<Meter>) {
-    (Player::new(crate::player::Settings::default()).unwrap(), Arc::default())
+/// Links to `voices`, and to a player and a store that nobody needs here.
+fn links_to(voices: Vec<VoiceLink>, inbox: mpsc::Sender<Input>) -> (Links, Vec<Option<Box<dyn TtsDialect>>>) {
+    let player = Player::new(crate::player::Settings::default()).unwrap();
+    Links::new(voices, 1, (player, &Phrases::default(), Arc::default()), inbox)
 }
 
 #[tokio::test]
 async fn the_last_words_of_a_dropped_link_are_not_its_successors() {
     let (inbox, _held) = mpsc::channel(8);
     let pool = voice::Pool::new(voice::Settings::default());
-    let (mut links, dialects) = Links::new(vec![VoiceLink::Local(pool)], 1, player(), inbox);
+    let (mut links, dialects) = links_to(vec![VoiceLink::Local(pool)], inbox);
     let (mut peers, mut tasks) = (Peers::new(Box::<Twilio>::default(), dialects), JoinSet::new());
     assert!(!links.is_live(0, 0));
     links.tell(CallTime::ZERO, TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks);
@@ -53,7 +55,7 @@ fn shared() -> (Links, Arc<Account>) {
     let dialler = Arc::new(crate::driver::Dialler::new(None).unwrap());
     let account = Account::new(settings, dialler, &Meter::default());
     let voice = VoiceLink::Socket { dialect: Box::new(Mute), account: account.clone() };
-    (Links::new(vec![voice], 1, player(), mpsc::channel(8).0).0, account)
+    (links_to(vec![voice], mpsc::channel(8).0).0, account)
 }
 
 fn fault(kind: FaultKind) -> Fault {
@@ -139,7 +141,7 @@ async fn a_voice_that_is_asked_over_http_is_spared_by_its_breaker_as_well() {
     let (inbox, mut told) = mpsc::channel(8);
     let exchange = Arc::new(crate::http::Http::new(crate::http::Settings::default()).unwrap());
     let voice = VoiceLink::Requests { dialect: Arc::new(Nothing), exchange, account: account.clone() };
-    let (mut links, dialects) = Links::new(vec![voice], 1, player(), inbox);
+    let (mut links, dialects) = links_to(vec![voice], inbox);
     let (mut peers, mut tasks) = (Peers::new(Box::<Twilio>::default(), dialects), JoinSet::new());
     let mut dial = || drop(links.tell(CallTime::ZERO, TtsCommand::Dial { voice: 0 }, &mut peers, &mut tasks));
     dial();

@@ -61,9 +61,11 @@ pub(crate) fn a_context_stays_as_it_was_opened(evidence: &Evidence<'_>) -> Verdi
     Ok(())
 }
 
-/// Text goes to a voice only on a link that is up, and a link that is up is not dialled.
+/// Text goes to a voice only on a link that is up, and a link that is up is not dialled. What stands behind the voices in
+/// this process is always there and is never dialled.
 pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdict {
-    let mut up = BTreeSet::new();
+    let voices = evidence.trace.settings.voices.len();
+    let mut up: BTreeSet<usize> = (voices + 1..=2 * voices).collect();
     for step in &evidence.trace.steps {
         // A try that was due comes before the event that it was due at.
         let before = up.clone();

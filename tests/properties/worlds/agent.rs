@@ -11,6 +11,9 @@ use trunkline::ids::{CallTime, TurnId};
 
 use super::Dice;
 
+/// What an agent that has lines says again and again. The last is the beginning of another.
+pub(super) const LINES: [&str; 4] = ["One moment please. ", "Hello! How are you? ", "Bye. ", "Hello! "];
+
 const WORDS: [&str; 8] = ["a", "is", "cat", "door", "eleven", "fourteen", "government", "I"];
 
 /// An agent that begins a new turn every now and then.
@@ -23,11 +26,14 @@ pub(super) struct Agent {
     /// Pieces that the agent has for a turn that it should have forgotten are still sent.
     stubborn: bool,
     dropped: Vec<TurnId>,
+    /// Thrown for lines, by an agent that has any.
+    lines: Option<Dice>,
 }
 
 impl Agent {
-    pub(super) fn new(dice: &mut Dice) -> Self {
+    pub(super) fn new(lines: Option<Dice>, dice: &mut Dice) -> Self {
         Agent {
+            lines,
             pieces: VecDeque::new(),
             next_turn: 1,
             next_start: CallTime::from_millis(dice.below(1_000)),
@@ -76,22 +82,21 @@ impl Agent {
                 at = at + Duration::from_millis(dice.pick(&[0, 30, 100, 300, 300, 1_200]));
             }
             let is_end = n == count;
+            let line = self.lines.as_mut().and_then(|dice| (dice.below(3) == 0).then(|| dice.pick(&LINES)));
+            if let Some(line) = line.filter(|_| n == 1) {
+                self.pieces.push_back((at, piece_of(turn, interruptible, line)));
+            }
             self.word += 1;
             let mark = if is_end { "." } else { dice.pick(&["", "", "", "", ",", ".", "!", " --"]) };
             let gap = if is_end { "" } else { dice.pick(&[" ", " ", " ", "  "]) };
             let word = format!("{}{}{mark}{gap}", dice.pick(&WORDS), self.word);
             let voice = dice.pick(&["one", "two"]).to_owned();
-            let say = |text: &str| Say {
-                turn,
-                text: text.to_owned(),
-                last: false,
-                flush: false,
-                interruptible,
-                delivery: None,
-                preemptible: None,
-            };
+            let say = |text: &str| piece_of(turn, interruptible, text);
             // The pieces of a word come together, or what was heard could not be counted in words.
-            let cut = if dice.below(3) == 0 { 1 } else { 0 };
+            let is_cut = dice.below(3) == 0;
+            // Text that is held back between two of them is spoken as two words by a vendor that gathers, and then an agent with
+            // lines, which makes a turn's text longer, could not be counted either.
+            let cut = if is_cut && self.lines.is_none() { 1 } else { 0 };
             self.pieces.push_back((at, say(&word[..cut])));
             let mut piece = say(&word[cut..]);
             piece.flush = dice.below(12) == 0;
@@ -103,4 +108,8 @@ impl Agent {
         }
         self.pieces.make_contiguous().sort_by_key(|(at, _)| *at);
     }
+}
+
+fn piece_of(turn: TurnId, interruptible: Option<Interruptible>, text: &str) -> Say {
+    Say { turn, text: text.to_owned(), last: false, flush: false, interruptible, delivery: None, preemptible: None }
 }

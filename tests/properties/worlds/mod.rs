@@ -7,12 +7,13 @@ pub(crate) mod voice;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use agent::Agent;
+use agent::{Agent, LINES};
 use bytes::Bytes;
 use carrier::Carrier;
 use trunkline::audio::{Encoding, MediaFormat, vad};
 use trunkline::call::action::{Action, AgentReport, CarrierCommand};
-use trunkline::call::event::{AgentEvent, CarrierEvent, Event, SpeechEvent, Start};
+use trunkline::call::event::{AgentEvent, CarrierEvent, Delivery, Event, SpeechEvent, Start};
+use trunkline::call::phrases::Phrase;
 use trunkline::call::settings::{
     Buffering, Cancel, Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text,
 };
@@ -75,6 +76,7 @@ pub(crate) fn settings(buffering: Buffering) -> Settings {
         text: Text::default(),
         seed: 1,
         conversation: Conversation::default(),
+        phrases: Vec::new(),
     }
 }
 
@@ -102,6 +104,19 @@ fn chain(settings: &mut Settings, manner: Manner, local: Manner, dice: &mut Dice
     }
     manners.push(local);
     manners
+}
+
+/// In every other world the agent has lines of its own, which may have been spoken before. Who speaks them, behind the voices
+/// and the player, in the voices' order.
+fn phrases(settings: &mut Settings, manners: &[Manner], dice: &mut Dice) -> Vec<Manner> {
+    if dice.below(2) == 0 {
+        let last = settings.voices.len() - 1;
+        let phrase = |voice, text: &str| Phrase { voice, text: text.to_owned(), delivery: Delivery::default() };
+        let own = (0..last).flat_map(|voice| LINES.map(|line| phrase(voice, line.trim_end())));
+        settings.phrases = own.chain([phrase(last, &settings.fallback_line)]).collect();
+    }
+    let faults = dice.pick(&[0, 100, 500]);
+    manners.iter().map(|manner| Manner { speed: 50, gathers: None, faults, ..*manner }).collect()
 }
 
 /// The start of a stream that speaks and listens in `format`.
@@ -169,6 +184,8 @@ impl World {
         let local = Manner { char_ms: 60, speed: 10, timed: true, foretold: true, gathers: None, ..Manner::HONEST };
         let mut settings = settings(buffering);
         let manners = chain(&mut settings, manner, local, &mut Dice(seed ^ 0x5A17));
+        let spoken = phrases(&mut settings, &manners, &mut Dice(seed ^ 0x91A5));
+        let lines = if settings.phrases.is_empty() { None } else { Some(Dice(seed ^ 0x71E5)) };
         for voice in &mut settings.voices {
             voice.encoding = format.encoding;
         }
@@ -180,14 +197,19 @@ impl World {
             settings.limits.unheard_low = Duration::from_millis(700);
         }
         let stalls = dice.below(4) == 0;
+        let dialled = manners.into_iter().enumerate().map(|(index, manner)| Voice::new(index, format, manner));
+        // The player, which nobody asks to play anything, and what was spoken before.
+        let there = [Manner::HONEST].into_iter().chain(spoken).zip(settings.voices.len()..);
+        let voices = dialled.chain(there.map(|(manner, index)| Voice::there(index, format, manner))).collect();
         World {
             recorder: Recorder::new(settings, stalls),
             now: CallTime::ZERO,
             format,
             marks,
             carrier: Carrier::new(marks),
-            voices: manners.into_iter().enumerate().map(|(index, manner)| Voice::new(index, format, manner)).collect(),
-            agent: Agent::new(&mut dice),
+            // Nobody plays anything, so that the player never has a word to say.
+            voices,
+            agent: Agent::new(lines, &mut dice),
             live: BTreeSet::new(),
             over: BTreeSet::new(),
             next_inbound: CallTime::ZERO,
@@ -225,12 +247,15 @@ impl World {
         self.handle(end);
         let (manner, chain) = (self.voices[0].manner, self.recorder.trace.settings.chain);
         let mut trace = self.recorder.trace;
+        // The last voice says the fallback line, which is not the agent's, unless it stands in the chain.
+        let voices = trace.settings.voices.len();
+        let own = (voices - 1).max(chain);
+        let agents = [&self.voices[..own], &self.voices[voices + 1..][..own]].concat();
         trace.truth = Some(Truth {
             marks: self.marks,
             timed: manner.timed,
             foretold: manner.foretold,
-            // The last voice says the fallback line, which is not the agent's, unless it stands in the chain.
-            scripts: self.voices[..(self.voices.len() - 1).max(chain)].iter().flat_map(Voice::truth).collect(),
+            scripts: agents.iter().flat_map(Voice::truth).collect(),
             sleeps: self.sleeps,
             left_over,
         });

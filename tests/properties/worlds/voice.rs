@@ -48,7 +48,7 @@ impl Manner {
 }
 
 /// What a voice sends, or does of itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Item {
     Event(TtsEvent),
     /// Speak what has been gathered for long enough.
@@ -56,7 +56,7 @@ pub(super) enum Item {
 }
 
 /// What it was given for a context, and what it made of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Script {
     on: Place,
     held: String,
@@ -74,9 +74,11 @@ struct Script {
     lied: Option<CallTime>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Voice {
     index: VoiceIndex,
+    /// In this process, and never dialled.
+    is_there: bool,
     format: MediaFormat,
     pub(super) manner: Manner,
     up: bool,
@@ -104,6 +106,7 @@ impl Voice {
     pub(super) fn new(index: VoiceIndex, format: MediaFormat, manner: Manner) -> Self {
         Voice {
             index,
+            is_there: false,
             format,
             manner,
             up: false,
@@ -113,6 +116,11 @@ impl Voice {
             items: BTreeMap::new(),
             count: 0,
         }
+    }
+
+    /// One of this process, whose link nobody makes and nothing breaks.
+    pub(super) fn there(index: VoiceIndex, format: MediaFormat, manner: Manner) -> Self {
+        Voice { is_there: true, up: true, ..Voice::new(index, format, manner) }
     }
 
     pub(super) fn next_at(&self) -> Option<CallTime> {
@@ -283,7 +291,7 @@ impl Voice {
                 self.later(soon, TtsEvent::Failed { context: named, fault: fault(any_kind(dice)) });
                 true
             }
-            2 => {
+            2 if !self.is_there => {
                 let at = now + Duration::from_millis(dice.below(2_500));
                 self.later(at, TtsEvent::Down { voice: self.index, fault: fault(any_kind(dice)) });
                 false

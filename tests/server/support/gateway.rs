@@ -155,8 +155,10 @@ impl Vendor {
         let (journal, url) = (server.journal(), server.url());
         let mut serving = JoinSet::new();
         serving.spawn(server.run(CancellationToken::new()));
-        let toml =
-            format!("speech = {{ chain = [\"cartesia\"], cartesia = {{ url = \"{url}\", api_key = \"k\" }} }}\n");
+        // Nothing is spoken beforehand, so that the vendor hears of nothing but calls.
+        let toml = format!(
+            "speech = {{ chain = [\"cartesia\"], phrase_cache_mib = 0, cartesia = {{ url = \"{url}\", api_key = \"k\" }} }}\n"
+        );
         Vendor { journal, toml, _serving: serving }
     }
 }

@@ -16,6 +16,7 @@ use crate::checks::{Checks, Spoken, Tolerance};
 use crate::dice::Dice;
 use crate::local::Local;
 use crate::partners::Partners;
+use crate::phrases::Phrases;
 use crate::plan::{Network, Plan, Step};
 use crate::player::Player;
 use crate::session::{self, Body, Entry, Header, Session, ToVoice, What};
@@ -61,6 +62,7 @@ enum Voice {
     Vendor(Box<Vendor>),
     Local(Local),
     Player(Player),
+    Phrases(Phrases),
 }
 
 #[derive(Debug)]
@@ -148,8 +150,14 @@ impl World {
         let link = |voice| Link { voice, count: 0, live: false, there: Pipe::default(), back: Pipe::default() };
         let vendor = plan.wanted.map(|wanted| Voice::Vendor(Box::new(Vendor::new(wanted, plan.manner, plan.sound))));
         let voices = vendor.into_iter().chain([Voice::Local(Local::new(plan.sound))]);
-        // The player is always there, and is never dialled.
-        let player = Link { count: 1, live: true, ..link(Voice::Player(Player::new(plan.sound))) };
+        // The player is always there, and so is what was spoken before: they are never dialled.
+        let there = |voice| Link { count: 1, live: true, ..link(voice) };
+        let spoken = |voice: usize| {
+            let own = plan.talk.phrases.iter().filter(|(phrase, known)| *known && phrase.voice == voice);
+            Voice::Phrases(Phrases::new(plan.sound, own.map(|(phrase, _)| phrase.text.clone()).collect()))
+        };
+        let player = there(Voice::Player(Player::new(plan.sound)));
+        let phrases: Vec<Link> = (0..header.settings.voices.len()).map(|voice| there(spoken(voice))).collect();
         World {
             session: Session::new(&header),
             partners: Partners::new(&header),
@@ -166,7 +174,7 @@ impl World {
             dice: Dice::new(plan.seed ^ 0x5EED),
             network,
             carrier: Twilio::new(plan.marks),
-            links: voices.map(link).chain([player]).collect(),
+            links: voices.map(link).chain([player]).chain(phrases).collect(),
             agent: plan.agent,
             parcels: BTreeMap::new(),
             count: 0,
@@ -199,12 +207,14 @@ impl World {
     /// Words of a turn whose last sound the carrier has played: of one that was cut off, all that it ever will.
     pub(crate) fn played_words(&self, turn: TurnId) -> usize {
         let of_turn = self.whose.iter().filter(|(_, whose)| whose.turn == turn);
-        let played = of_turn.map(|(number, whose)| match &self.links[whose.voice].voice {
-            Voice::Vendor(vendor) => {
-                let played = self.carrier.played_ms(*number);
-                vendor.model.contexts[whose.index].words.iter().filter(|(.., end)| played > 0 && *end <= played).count()
-            }
-            Voice::Local(_) | Voice::Player(_) => 0,
+        let played = of_turn.map(|(number, whose)| {
+            let words = match &self.links[whose.voice].voice {
+                Voice::Vendor(vendor) => &vendor.model.contexts[whose.index].words,
+                Voice::Phrases(phrases) => &phrases.voice.contexts[whose.index].words,
+                Voice::Local(_) | Voice::Player(_) => return 0,
+            };
+            let played = self.carrier.played_ms(*number);
+            words.iter().filter(|(.., end)| played > 0 && *end <= played).count()
         });
         played.sum()
     }
@@ -346,6 +356,7 @@ impl Voice {
             Voice::Vendor(vendor) => vendor.drop_link(),
             Voice::Local(local) => local.drop_link(),
             Voice::Player(player) => player.drop_link(),
+            Voice::Phrases(phrases) => phrases.drop_link(),
         }
     }
 
@@ -354,6 +365,7 @@ impl Voice {
             Voice::Vendor(vendor) => vendor.next_at(),
             Voice::Local(local) => local.next_at(),
             Voice::Player(player) => player.next_at(),
+            Voice::Phrases(phrases) => phrases.next_at(),
         }
     }
 
@@ -363,6 +375,7 @@ impl Voice {
             Voice::Vendor(vendor) => vendor.model.contexts[index].made_ms,
             Voice::Local(local) => local.contexts[index].made_ms,
             Voice::Player(player) => player.contexts[index].made_ms,
+            Voice::Phrases(phrases) => phrases.voice.contexts[index].made_ms,
         }
     }
 
@@ -375,6 +388,9 @@ impl Voice {
             Voice::Local(local) => local.contexts.last().map(|last| (last.number, last.id.turn, local.contexts.len())),
             Voice::Player(player) => {
                 player.contexts.last().map(|last| (last.number, last.id.turn, player.contexts.len()))
+            }
+            Voice::Phrases(Phrases { voice, .. }) => {
+                voice.contexts.last().map(|last| (last.number, last.id.turn, voice.contexts.len()))
             }
         }
     }
@@ -397,8 +413,9 @@ fn spoken(carrier: &Twilio, links: &[Link], whose: &BTreeMap<u16, Whose>, margin
                 &context.words
             }
             // The fallback line is not the agent's text, and a recording has none.
-            Voice::Local(_) if links.len() > 2 => continue,
+            Voice::Local(_) if matches!(links.first(), Some(Link { voice: Voice::Vendor(_), .. })) => continue,
             Voice::Player(_) => continue,
+            Voice::Phrases(phrases) => &phrases.voice.contexts[whose.index].words,
             Voice::Local(local) => &local.contexts[whose.index].words,
         };
         let played = carrier.played_ms(*number);

@@ -59,6 +59,10 @@ impl World {
                 let Some(body) = player.take(now) else { return false };
                 (body, Duration::ZERO)
             }
+            Voice::Phrases(phrases) => {
+                let Some(body) = phrases.take(now) else { return false };
+                (body, Duration::ZERO)
+            }
         };
         let (at, port) = (link.back.send(now + delay), Port::Voice { voice, link: link.count });
         self.post(at, Parcel::Inbox(What::Input(Input { port, body })));
@@ -90,6 +94,9 @@ impl World {
                     }
                     (Voice::Local(local), ToVoice::Command(command)) => local.hear(now, &command, &mut self.numbers),
                     (Voice::Player(player), ToVoice::Command(command)) => player.hear(now, &command, &mut self.numbers),
+                    (Voice::Phrases(phrases), ToVoice::Command(command)) => {
+                        phrases.hear(now, &command, &mut self.numbers);
+                    }
                     (_, what) => panic!("not a thing to tell this voice: {what:?}"),
                 }
                 self.register(voice);
