@@ -16,6 +16,7 @@ mod cell;
 mod checks;
 mod docs;
 mod faults;
+mod handover;
 mod line;
 mod long;
 mod loopback;

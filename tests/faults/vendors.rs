@@ -47,6 +47,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// Scheme and path of its URL, around the host.
     url: (&'static str, &'static str),
+    /// Whether it tells when its words are spoken.
+    pub(crate) is_timed: bool,
     /// An emulator of it with these faults, all with the limits that the vendor documents. `None` if one of them cannot
     /// happen to it: its protocol has nothing of the kind.
     pub(crate) vendor: fn(&[String]) -> Option<Arc<dyn Vendor>>,
@@ -56,23 +58,41 @@ pub(crate) struct Row {
 pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "cartesia",
+        is_timed: true,
         url: ("ws", "/tts/websocket"),
         vendor: |faults| over_a_socket(tts::Vendor::Cartesia, faults),
     },
     Row {
         name: "gradium",
+        is_timed: true,
         url: ("ws", "/api/speech/tts"),
         vendor: |faults| over_a_socket(tts::Vendor::Gradium, faults),
     },
-    Row { name: "elevenlabs", url: ("ws", ""), vendor: |faults| over_a_socket(tts::Vendor::ElevenLabs, faults) },
-    Row { name: "rime", url: ("ws", "/ws3"), vendor: |faults| over_a_socket(tts::Vendor::Rime, faults) },
-    Row { name: "deepgram", url: ("ws", "/v1/speak"), vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults) },
+    Row {
+        name: "elevenlabs",
+        is_timed: true,
+        url: ("ws", ""),
+        vendor: |faults| over_a_socket(tts::Vendor::ElevenLabs, faults),
+    },
+    Row {
+        name: "rime",
+        is_timed: true,
+        url: ("ws", "/ws3"),
+        vendor: |faults| over_a_socket(tts::Vendor::Rime, faults),
+    },
+    Row {
+        name: "deepgram",
+        is_timed: false,
+        url: ("ws", "/v1/speak"),
+        vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
+    },
     Row {
         name: "deepgram_flux",
+        is_timed: false,
         url: ("ws", "/v2/speak"),
         vendor: |faults| over_a_socket(tts::Vendor::Deepgram, faults),
     },
-    Row { name: "openai", url: ("http", "/v1"), vendor: over_http },
+    Row { name: "openai", is_timed: false, url: ("http", "/v1"), vendor: over_http },
 ];
 
 /// One of the vendors with sockets, which share an engine, speaking in tones.
