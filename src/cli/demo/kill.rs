@@ -29,9 +29,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How much faster than it is heard speech is made: so little that the sentence is not made when its server is killed.
 const SPEED: f64 = 1.25;
 
+/// Nothing is spoken beforehand: the sentence is to be lost while it is being made.
 const SETTINGS: &str = r#"
 [speech]
 chain = ["cartesia", "gradium", "local"]
+phrase_cache_mib = 0
 [speech.cartesia]
 sample_rate = 16000
 [agent.script]

@@ -1,4 +1,4 @@
-//! The languages of vendors that speak: one file each, and one line each in [`providers`].
+//! The languages of vendors that speak: one file each, and one line each in `providers!`.
 
 /// Every vendor that speaks, once: its name as a type and as a module, which is also its name in the configuration, on tapes
 /// and in metrics. What has a part for each of them is made from this list: `$with!` is called with all of it.
