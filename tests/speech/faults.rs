@@ -1,4 +1,6 @@
-//! No silent call: whatever goes wrong with the vendor, the caller hears speech, and the next turn speaks again.
+//! No silent call: whatever goes wrong with the vendor, the caller hears speech, and the next turn speaks again. Here over a
+//! whole gateway, for what a configuration, a count of tries or a reason has a part in; every switch of every vendor is in
+//! `tests/faults`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,12 +8,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 use trunkline::emulate::carrier::{EndedBy, Outcome};
-use trunkline::emulate::cartesia::{self, ApiKey, FaultKind, Journal};
+use trunkline::emulate::cartesia::{self, ApiKey, Journal};
 
 use crate::api::Events;
 use crate::bench::{ANY, Bench, Spoken, vendor};
 use crate::ear::{self, END, Sound};
-use crate::scenarios::{Scenario, run_all, scenario};
+use crate::scenarios::{run_all, scenario};
 
 /// Words short enough to be whole even in the few chunks that some faults let through.
 const TEXT: &str = "This is how it all goes on.";
@@ -25,47 +27,6 @@ enum Who {
     Vendor,
     /// The local voice, with the fallback line.
     Fallback,
-}
-
-/// Who speaks while a fault never ends, and who if it happens once. Each kind is named, so that a new one is not forgotten.
-fn expected(kind: FaultKind) -> (Who, Who) {
-    match kind {
-        // Trying again cannot help, so nobody tries in this call.
-        FaultKind::Handshake401 => (Who::Fallback, Who::Fallback),
-        FaultKind::Handshake429
-        | FaultKind::Refuse
-        | FaultKind::Limited
-        | FaultKind::StallFirst => (Who::Fallback, Who::Vendor),
-        // Some speech comes each time, and each time the rest is asked for again.
-        FaultKind::Close1000
-        | FaultKind::Close1011
-        | FaultKind::Drop
-        | FaultKind::Abort
-        | FaultKind::Error400
-        | FaultKind::Error500
-        | FaultKind::ErrorNoContext
-        | FaultKind::Stall
-        // What came before it stopped reading is spoken.
-        | FaultKind::SlowReader => (Who::Vendor, Who::Vendor),
-        FaultKind::HandshakeSlow
-        | FaultKind::IdleClose
-        | FaultKind::NoDone
-        | FaultKind::AfterDone
-        | FaultKind::LateChunks
-        | FaultKind::LateChunksDone
-        | FaultKind::CancelDone
-        | FaultKind::WrongIds
-        | FaultKind::Expiry
-        | FaultKind::OddChunks
-        | FaultKind::Burst
-        | FaultKind::TimestampsBefore
-        | FaultKind::TimestampsAfter
-        | FaultKind::TimestampsNever
-        | FaultKind::FlushDoneEach
-        | FaultKind::Garbage
-        | FaultKind::UnknownTypes
-        | FaultKind::Huge => (Who::Vendor, Who::Vendor),
-    }
 }
 
 /// Three turns: one whole, one cut off in the middle, one whole.
@@ -144,26 +105,7 @@ impl Heard {
     }
 }
 
-fn fault_scenario(fault: String, who: Who) -> Scenario {
-    scenario(fault.clone(), move || async move {
-        let heard = three_turns(vendor(&[&fault]), "").await;
-        heard.check_turn(&heard.first, who);
-        heard.check_turn(&heard.last, who);
-    })
-}
-
-#[test]
-fn every_fault_is_survived_once_and_for_ever() {
-    let mut scenarios = Vec::new();
-    for kind in FaultKind::ALL {
-        let (always, once) = expected(*kind);
-        scenarios.push(fault_scenario(kind.name().to_owned(), always));
-        scenarios.push(fault_scenario(format!("{}:1", kind.name()), once));
-    }
-    run_all(scenarios);
-}
-
-/// What a scenario's name says, beyond the table of switches.
+/// What a scenario's name says.
 #[test]
 fn refusals_and_limits_end_in_speech() {
     let mut scenarios = vec![
