@@ -45,14 +45,14 @@ const WAYS: [(&str, &str); 3] = [
 ];
 
 fn main() {
-    if !page::is_asked_for("warm") {
+    if !page::is_asked_for("first_word") {
         return;
     }
     let busy = page::busy();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let markdown = format!("{}\n\n{busy}", runtime.block_on(Box::pin(measure())));
     if page::is_for_the_page() {
-        page::replace("warm", &markdown);
+        page::replace("first_word", &markdown);
     } else {
         page::show(&markdown);
     }
@@ -88,7 +88,8 @@ fn table(waits: &[Vec<Duration>]) -> String {
     let cold = waits.first().map(|waits| spread(waits.clone()).1).unwrap();
     for ((words, _), waits) in WAYS.iter().zip(waits) {
         let (text, median) = spread(waits.clone());
-        lines.push(format!("| {words} | {text} | {:.2} |", median / cold));
+        let ratio = median / cold;
+        lines.push(format!("| {words} | {text} | {ratio:.*} |", if ratio < 0.1 { 4 } else { 2 }));
     }
     lines.push(format!(
         "\nMedian of {RUNS} calls each (least to most). The vendor is {} ms away, each way, behind TLS, and has its first audio \
@@ -107,7 +108,8 @@ fn spread(mut values: Vec<Duration>) -> (String, f64) {
     let ms: Vec<f64> = values.iter().map(|value| value.as_secs_f64() * 1e3).collect();
     let middle = ms.get(ms.len() / 2 - 1..=ms.len() / 2).unwrap();
     let median = middle.iter().sum::<f64>() / 2.0;
-    (format!("{median:.0} ({:.0} - {:.0})", ms.first().unwrap(), ms.last().unwrap()), median)
+    let digits = if median < 10.0 { 2 } else { 0 };
+    (format!("{median:.digits$} ({:.digits$} - {:.digits$})", ms.first().unwrap(), ms.last().unwrap()), median)
 }
 
 fn any() -> SocketAddr {
@@ -116,7 +118,7 @@ fn any() -> SocketAddr {
 
 /// An emulated vendor behind the network: the port that leads to it, and the file with its authority.
 async fn vendor(servers: &mut JoinSet<()>, stop: &CancellationToken) -> (u16, PathBuf) {
-    let authority = std::env::temp_dir().join(format!("trunkline-warm-{}.pem", std::process::id()));
+    let authority = std::env::temp_dir().join(format!("trunkline-first-word-{}.pem", std::process::id()));
     let settings = cartesia::Settings {
         voice: cartesia::Voice::Tone,
         first_byte: FIRST_BYTE,
