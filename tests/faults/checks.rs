@@ -45,7 +45,8 @@ pub(crate) fn silence(
 pub(crate) fn nothing_stale(outcome: &Outcome, turns: &[Spoken], end: Duration, said: &[Said]) {
     let tape = &outcome.tape;
     for clear in &tape.clears {
-        let next = turns.iter().map(|turn| turn.from).find(|from| from > clear).unwrap_or(end);
+        // The next one may begin in the same moment.
+        let next = turns.iter().map(|turn| turn.from).find(|from| from >= clear).unwrap_or(end);
         let stale = tape.heard_for(*clear, next, |_| true);
         assert_eq!(stale, Duration::ZERO, "right after clear at {clear:?}");
         if said.len() > tone::TONES as usize {
