@@ -82,7 +82,12 @@ async fn cut_off(voice: (&'static str, &'static str), after: Duration, fault: &s
     let clears = ear::clears(&outcome);
     assert_eq!(clears.len(), 1);
     let old = tones_of(&bench, TURNS[0]);
-    assert!(ear::tones(&outcome, from, clears[0]).iter().all(|tone| old.contains(tone)));
+    let before = ear::tones(&outcome, from, clears[0]);
+    assert!(
+        before.iter().all(|tone| old.contains(tone)),
+        "{before:?} and not only {old:?}: {:?}",
+        bench.journal.contexts()
+    );
     assert_eq!(ear::tones(&outcome, clears[0], END), tones_of(&bench, TURNS[2]));
     assert_eq!(bench.journal.counts().handshakes, 1, "the cancel was answered, and the link is still good");
     bench.finish().await;
