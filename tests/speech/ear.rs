@@ -30,12 +30,13 @@ pub(crate) struct Run {
     pub(crate) length: Duration,
 }
 
-/// What was heard between two moments, window by window, equal neighbours joined.
+/// What was heard between two moments, window by window, equal neighbours joined. A last window that is not whole is left out:
+/// a few samples may be any tone.
 pub(crate) fn runs(outcome: &Outcome, from: CallTime, to: CallTime) -> Vec<Run> {
     let heard = outcome.recording.heard_between(from, to);
     let window = Duration::from_millis(WINDOW_MS.into());
     let mut runs: Vec<Run> = Vec::new();
-    for samples in heard.chunks((RATE * WINDOW_MS) as usize / 1_000) {
+    for samples in heard.chunks_exact((RATE * WINDOW_MS) as usize / 1_000) {
         let sound = sound_of(samples);
         match runs.last_mut() {
             Some(run) if run.sound == sound => run.length += window,
@@ -64,8 +65,7 @@ pub(crate) fn heard_for(outcome: &Outcome, from: CallTime, to: CallTime, is_it: 
     runs(outcome, from, to).into_iter().filter(|run| is_it(run.sound)).map(|run| run.length).sum()
 }
 
-/// The tones that were heard, in order, each once for each time that it began. What lasts for less than three windows is
-/// the border of two tones or of a gap, and not judged.
+/// The tones that were heard, in order, each once for each time that it began.
 pub(crate) fn tones(outcome: &Outcome, from: CallTime, to: CallTime) -> Vec<u32> {
     let mut tones = Vec::new();
     for run in runs(outcome, from, to) {
