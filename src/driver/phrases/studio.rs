@@ -146,20 +146,7 @@ impl Studio {
 
     async fn dial(&mut self) -> Result<(), Fault> {
         self.tell(TtsCommand::Dial { voice: 0 });
-        loop {
-            match self.next(SILENCE_MAX).await? {
-                TtsEvent::Up { .. } => return Ok(()),
-                TtsEvent::Down { fault, .. } | TtsEvent::Failed { fault, .. } => return Err(fault),
-                TtsEvent::Audio { .. }
-                | TtsEvent::Words { .. }
-                | TtsEvent::TimedAudio { .. }
-                | TtsEvent::Spoken { .. }
-                | TtsEvent::Granted { .. }
-                | TtsEvent::Done { .. }
-                | TtsEvent::Ignored
-                | TtsEvent::Garbage => {}
-            }
-        }
+        self.until(SILENCE_MAX, |event| matches!(event, TtsEvent::Up { .. })).await
     }
 
     fn place(&mut self, phrase: &Phrase, format: SourceFormat) -> Place {
@@ -171,9 +158,14 @@ impl Studio {
     /// Asks for one of the account's contexts, behind every call that needs one.
     async fn reserve(&mut self, context: ContextId) -> Result<(), Fault> {
         self.tell(TtsCommand::Reserve { voice: 0, context, within: PLACE_MAX, ahead: true });
+        self.until(PLACE_MAX, |event| matches!(event, TtsEvent::Granted { context: of } if *of == context)).await
+    }
+
+    /// Waits for an answer, in which the voice is never silent for longer than `silence_max`.
+    async fn until(&mut self, silence_max: Duration, is_it: impl Fn(&TtsEvent) -> bool) -> Result<(), Fault> {
         loop {
-            match self.next(PLACE_MAX).await? {
-                TtsEvent::Granted { context: of } if of == context => return Ok(()),
+            match self.next(silence_max).await? {
+                event if is_it(&event) => return Ok(()),
                 TtsEvent::Down { fault, .. } | TtsEvent::Failed { fault, .. } => return Err(fault),
                 TtsEvent::Up { .. }
                 | TtsEvent::Audio { .. }
