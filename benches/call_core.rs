@@ -200,7 +200,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Agent(_) => "wish of the agent",
         Event::Hearing { .. } | Event::Speech(_) => "speech of the caller",
         Event::Wake => "timer",
-        Event::Drain => "drain",
+        Event::Drain | Event::Leave => "stop of the node",
     }
 }
 

@@ -26,6 +26,7 @@ use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{CarrierDialect, Message, TtsDialect};
 use trunkline::emulate::carrier::read_clip;
 use trunkline::ids::{CallTime, ContextId, MarkId, StreamSid, TurnId};
+use trunkline::secret::Secret;
 
 /// Samples of 20 ms at 8 kHz.
 const FRAME: usize = 160;
@@ -216,7 +217,7 @@ fn voice_messages(criterion: &mut Criterion) {
     let stream = StreamSid::parse(&format!("MZ{:032}", 1)).unwrap();
     let settings = cartesia::Settings {
         url: "wss://tts.example/tts/websocket".to_owned(),
-        api_key: "key".to_owned(),
+        api_key: Secret::new("key"),
         version: "2026-03-01".to_owned(),
         model: "sonic-3.5".to_owned(),
         voice: "5c5ad5e7-1020-476b-8b91-fdcbe9cc313c".to_owned(),

@@ -1,17 +1,19 @@
 //! From a configuration to a node: where the settings of all layers are put together.
 
 mod hearing;
+mod otlp;
+pub mod outside;
 mod phrases;
 mod relay;
 
-use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::agent::llm::Llm;
-use crate::agent::llm::settings::{self as llm, Key};
+use crate::agent::llm::settings as llm;
 use crate::agent::script::Script;
 use crate::audio::{Encoding, vad};
 use crate::call::settings::{
@@ -20,14 +22,21 @@ use crate::call::settings::{
 };
 use crate::config::{self, AgentKind, BargeInPolicy, Config, Provider, Section, TextRule, narrow};
 use crate::driver::account::{self, Succession};
-use crate::driver::{Account, Dialler, Meter, Shelf};
+use crate::driver::{Account, Dialler, Meter, Recordings, Shelf, recording};
+use crate::http::outbound::Outbound;
 use crate::http::{self, Http, HttpError, TrustError};
 use crate::player::{self, Player};
+use crate::secret::Secret;
+use crate::server::tls::{Tls, TlsError};
+use crate::server::tokens::Tokens;
 use crate::server::twilio::rest::{self, Rest, RestSetupError};
 use crate::server::twilio::signature::Verifier;
 use crate::server::twilio::token::{RandomError, random_bytes};
-use crate::server::{AfterAppError, AgentSettings, Node, Settings, Speaker, Tapes, Trust};
+use crate::server::{
+    AfterAppError, AgentSettings, Busy, Kept, KeptKind, Node, Settings, SourceLimits, Speaker, Tapes, Trust,
+};
 use crate::tape;
+use crate::traces::TracesError;
 use crate::voice::{self, Pool};
 
 /// What a call waits for a clip beyond the time that fetching it may take, so that it is told why there is none.
@@ -41,9 +50,15 @@ pub enum GatewayError {
     /// The system has no randomness.
     #[error("no key for stream tokens")]
     Random(#[from] RandomError),
+    /// The port cannot speak TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Calls cannot be recorded.
     #[error("tape.dir: {} cannot be written to", .0.display())]
     Tapes(PathBuf, #[source] std::io::Error),
+    /// Calls cannot be recorded as sound.
+    #[error("recording.dir: {} cannot be written to", .0.display())]
+    Recordings(PathBuf, #[source] std::io::Error),
     /// The carrier's API cannot be asked.
     #[error("twilio.api_url")]
     Rest(#[from] RestSetupError),
@@ -65,6 +80,9 @@ pub enum GatewayError {
     /// Whoever writes down what callers say cannot be dialled.
     #[error("hearing")]
     Hearing(#[source] TrustError),
+    /// Traces cannot be sent.
+    #[error("otlp")]
+    Traces(#[from] TracesError),
 }
 
 /// Builds the node that `config` describes.
@@ -81,34 +99,53 @@ pub fn node(config: &Config) -> Result<Node, GatewayError> {
 /// [`GatewayError`].
 pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
     let meter = Arc::<Meter>::default();
+    meter.count_late_above(config.limits.late(config.playout.lead));
+    let outbound = Outbound::new(config.outbound.rules(config.trust)).watched(meter.clone());
     let (voices, speakers) = voices(config, &meter)?;
     let (heard, hearing) = hearing::hearing(config)?;
     let call = call_settings(config, voices, heard);
-    let agent = agent(config)?;
+    let agent = agent(config, &outbound)?;
     let call = CallSettings { phrases: phrases::phrases(config, &call, &agent), ..call };
     Ok(Settings {
         public_url: config.server.public_url.clone(),
         trust: trust(config),
+        tls: config.tls.settings().map(|tls| Tls::new(tls, meter.clone())).transpose()?,
         token_key: match &config.server.token_key {
-            Some(key) => key.expose().as_bytes().to_vec(),
-            None => random_bytes::<32>()?.to_vec(),
+            Some(key) => key.clone(),
+            None => Secret::of_bytes(random_bytes::<32>()?),
         },
         calls_max: config.server.max_calls as usize,
+        account_rate: config.limits.account_rate(),
+        head: config.limits.head,
+        sources: SourceLimits {
+            rate: NonZeroU32::new(config.limits.source_rate),
+            connections: NonZeroU32::new(config.limits.source_connections),
+            proxies: config.limits.proxies(),
+        },
         drain: config.server.drain,
         busy_redirect_url: config.server.busy_redirect_url.clone(),
+        busy: Busy {
+            has_tone: config.server.busy_signal == config::BusySignal::Tone,
+            line: config.server.busy_line.clone(),
+        },
+        control_url: config.server.control_url.clone(),
         after_url: config.twilio.after_url.clone(),
-        after_app: relay::after(config)?,
+        after_app: relay::after(config, &outbound)?,
         rest: rest(&config.twilio)?,
         from: config.twilio.from.clone(),
         parameters: config.twilio.parameters.clone(),
         phrases: phrases::store(config, &call, &meter),
         call,
         speakers,
-        player: player(&config.player)?,
+        player: player(&config.player, &outbound)?,
         hearing,
         agent,
         show_text: config.log.show_text,
+        log: None,
         tapes: tapes(&config.tape, &meter)?,
+        traces: otlp::traces(&config.otlp, &meter)?,
+        recordings: recordings(&config.recording, &meter)?,
+        kept: kept(config),
         meter,
     })
 }
@@ -126,7 +163,7 @@ fn rest(config: &config::Twilio) -> Result<Option<Rest>, GatewayError> {
         api_url: config.api_url.clone(),
         account_sid: account_sid.clone(),
         user: user.clone(),
-        secret: secret.expose().to_owned(),
+        secret: secret.clone(),
     };
     Ok(Some(Rest::new(settings)?))
 }
@@ -146,31 +183,53 @@ fn tapes(config: &config::Tape, meter: &Arc<Meter>) -> Result<Option<Tapes>, Gat
     Ok(Some(Tapes { shelf: Arc::new(shelf), text, audio }))
 }
 
-fn player(config: &config::Player) -> Result<Player, GatewayError> {
+fn recordings(config: &config::Recording, meter: &Arc<Meter>) -> Result<Option<Arc<Recordings>>, GatewayError> {
+    let Some(directory) = config.dir.as_ref().map(PathBuf::from) else { return Ok(None) };
+    let free_bytes_min = u64::from(config.min_free_mib) * 1024 * 1024;
+    let settings = recording::Settings { directory: directory.clone(), free_bytes_min };
+    let recordings = Recordings::open(&settings, meter.clone());
+    recordings.map(|recordings| Some(Arc::new(recordings))).map_err(|error| GatewayError::Recordings(directory, error))
+}
+
+/// What calls leave on the disk, and for how long.
+fn kept(config: &Config) -> Vec<Kept> {
+    let kept = |dir: &Option<String>, days: Option<u32>, kind| {
+        Some(Kept { directory: PathBuf::from(dir.as_ref()?), kind, days: days? })
+    };
+    let recordings = kept(&config.recording.dir, Some(config.recording.keep_days), KeptKind::Recording);
+    let tapes = kept(&config.tape.dir, config.tape.keep_days, KeptKind::Tape);
+    recordings.into_iter().chain(tapes).collect()
+}
+
+/// What is said first in a call that is recorded.
+fn announcement(config: &config::Recording) -> String {
+    config.dir.as_ref().map(|_| config.announcement.trim().to_owned()).unwrap_or_default()
+}
+
+fn player(config: &config::Player, outbound: &Outbound) -> Result<Player, GatewayError> {
     let bytes = |mib: u32| mib as usize * 1024 * 1024;
-    Player::new(player::Settings {
+    let settings = player::Settings {
         allow_http: config.allow_http,
         file_bytes_max: bytes(config.max_mib),
         limit: config.fetch,
         length_max: config.longest,
         cache_bytes: bytes(config.cache_mib),
         workers: available_parallelism().map_or(1, usize::from),
-    })
-    .map_err(GatewayError::Player)
+    };
+    Player::new(settings, outbound).map_err(GatewayError::Player)
 }
 
 fn trust(config: &Config) -> Trust {
-    let secret = |secret: &config::Secret| secret.expose().to_owned();
-    match (config.trust, &config.server.public_url, &config.server.api_token) {
-        (config::Trust::Signed, Some(url), Some(api_token)) => {
-            let keys: BTreeMap<String, String> =
-                config.twilio.shared_keys.iter().map(|(id, key)| (id.clone(), secret(key))).collect();
-            let verifier = Verifier::new(url.clone(), config.twilio.auth_token.as_ref().map(secret), keys);
-            Trust::Signed { verifier: Arc::new(verifier), api_token: secret(api_token) }
+    match (config.trust, &config.server.public_url) {
+        (config::Trust::Signed, Some(url)) => {
+            let twilio = &config.twilio;
+            let tokens = Tokens::new(config.server.api_token.as_ref(), &config.server.tokens);
+            let verifier = Verifier::new(url.clone(), twilio.auth_token.clone(), twilio.shared_keys.clone());
+            Trust::Signed { verifier: Arc::new(verifier), tokens }
         }
-        (config::Trust::Insecure, _, _) => Trust::Insecure,
+        (config::Trust::Insecure, _) => Trust::Insecure,
         // A checked configuration is never signed without its parts; if it were, loopback is the safe reading.
-        (config::Trust::Open | config::Trust::Signed, _, _) => Trust::Open,
+        (config::Trust::Open | config::Trust::Signed, _) => Trust::Open,
     }
 }
 
@@ -246,15 +305,17 @@ fn call_settings(config: &Config, voices: Vec<Voice>, hearing: Option<Hearing>) 
         seed: 0,
         conversation: Conversation {
             hearing,
-            lifetime: lifetime(&config.call),
+            lifetime: lifetime(&config.call, &config.server.drain_line),
+            announcement: announcement(&config.recording),
             ..relay.map_or_else(Conversation::default, |relay| relay::conversation(config, relay))
         },
         phrases: Vec::new(),
     }
 }
 
-fn lifetime(call: &config::Call) -> Lifetime {
+fn lifetime(call: &config::Call, leaving: &str) -> Lifetime {
     Lifetime {
+        leaving: leaving.to_owned(),
         idle: call.idle,
         idle_lines: call.idle_lines.clone(),
         longest: call.longest,
@@ -289,14 +350,14 @@ fn interruptible(config: &Config) -> Interruptible {
     }
 }
 
-fn agent(config: &Config) -> Result<AgentSettings, GatewayError> {
+fn agent(config: &Config, outbound: &Outbound) -> Result<AgentSettings, GatewayError> {
     let script = &config.agent.script;
     Ok(match config.agent.kind {
         AgentKind::Relay => AgentSettings::Relay(Box::new(relay::app(config)?)),
         AgentKind::Api => AgentSettings::Api,
         AgentKind::Llm => {
             let can_transfer = rest(&config.twilio)?.is_some();
-            AgentSettings::Llm(Llm::new(llm(&config.agent.llm), can_transfer)?)
+            AgentSettings::Llm(Llm::new(llm(&config.agent.llm), can_transfer, outbound)?)
         }
         AgentKind::Script => AgentSettings::Script(Script {
             greeting: script.greeting.clone(),
@@ -307,20 +368,19 @@ fn agent(config: &Config) -> Result<AgentSettings, GatewayError> {
 }
 
 fn llm(config: &config::Llm) -> llm::Settings {
-    let key = |secret: &config::Secret| Key::new(secret.expose());
     let tool = |tool: &config::AgentTool| llm::Tool {
         name: tool.name.clone(),
         description: tool.description.clone(),
         parameters: tool.parameters.clone().into(),
         url: tool.url.clone(),
-        token: tool.token.as_ref().map(key),
+        token: tool.token.clone(),
         timeout: tool.timeout,
         filler: tool.filler.clone(),
         filler_after: tool.filler_after,
     };
     llm::Settings {
         url: config.url.clone(),
-        api_key: config.api_key.as_ref().map(key),
+        api_key: config.api_key.clone(),
         ca_file: config.ca_file.clone(),
         model: config.model.clone().unwrap_or_default(),
         system_prompt: config.system_prompt.clone(),

@@ -9,8 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Module, what it may import of this crate, which dependencies it may name. Arrows point down only.
-const LAYERS: [(&str, &[&str], &[&str]); 18] = [
+const LAYERS: [(&str, &[&str], &[&str]); 20] = [
     ("ids", &[], &["serde", "thiserror"]),
+    // What must not be printed is the same for whoever asks, dials, checks and configures.
+    ("secret", &[], &["serde", "subtle", "zeroize"]),
     (
         "audio",
         &["ids"],
@@ -18,14 +20,20 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
     ),
     // Whoever is asked over HTTP, and whoever is dialled, is trusted by the same rules: so this lies below all who ask. It
     // knows of nothing that is asked for.
-    ("http", &[], &["futures_util", "reqwest", "rustls", "thiserror", "webpki_roots"]),
+    // `hyper_util`: which proxy of the environment is asked, by the very rules of the client.
+    // `ipnet` and `tokio`: it looks names up itself, and leaves out addresses that may not be dialled; `tracing` tells of it.
+    (
+        "http",
+        &["secret"],
+        &["futures_util", "hyper_util", "ipnet", "reqwest", "rustls", "thiserror", "tokio", "tracing", "webpki_roots"],
+    ),
     ("wire", &["ids"], &["base64", "serde", "serde_json", "thiserror"]),
     // `serde` without a format: settings, and what agents and voices of this process say, go onto tapes.
     // `icu_properties`: emoji are told from letters by Unicode's tables.
     ("call", &["ids", "audio"], &["backon", "bytes", "icu_properties", "serde", "tracing"]),
     (
         "dialect",
-        &["ids", "audio", "wire", "call"],
+        &["ids", "secret", "audio", "wire", "call"],
         // `form_urlencoded`: the settings of a recogniser are the query of its URL, and words to listen for are among them.
         &["base64", "bytes", "form_urlencoded", "serde", "serde_json", "thiserror"],
     ),
@@ -34,7 +42,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
         &["ids", "audio", "call", "dialect"],
         &["base64", "bytes", "crc32fast", "hmac", "serde", "serde_json", "sha2", "thiserror"],
     ),
-    ("replay", &["ids", "tape", "call", "dialect"], &["crc32fast", "serde", "serde_json", "thiserror"]),
+    // `audio`: a replayed call is heard as its recording is, by the same mixer.
+    ("replay", &["ids", "audio", "tape", "call", "dialect"], &["crc32fast", "serde", "serde_json", "thiserror"]),
     ("voice", &["ids", "audio"], &["bytes", "flite_rs", "thiserror", "tokio"]),
     // Fetches and decodes what is played, and knows of no call: what serves one is the driver's link to it.
     ("player", &["ids", "audio", "http"], &["bytes", "reqwest", "symphonia", "thiserror", "tokio"]),
@@ -47,20 +56,42 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
             "bytes",
             "futures_util",
             "governor",
+            // Recordings are WAV files.
+            "hound",
             "prometheus_client",
             // The requests to voices that are asked over HTTP, and their answers.
             "reqwest",
+            // Space that is left on the disk of the recordings.
+            "rustix",
             "rustls",
             "thiserror",
             "tokio",
+            // A probe goes as far as TLS and asks for nothing.
+            "tokio_rustls",
             "tokio_tungstenite",
+            "tokio_util",
+            "tracing",
+        ],
+    ),
+    // Spans of calls for OpenTelemetry, made of the core's reports and counted on the driver's meter.
+    (
+        "traces",
+        &["ids", "secret", "http", "call", "driver"],
+        &[
+            "opentelemetry",
+            "opentelemetry_proto",
+            "opentelemetry_sdk",
+            "prost",
+            "reqwest",
+            "thiserror",
+            "tokio",
             "tokio_util",
             "tracing",
         ],
     ),
     (
         "agent",
-        &["ids", "audio", "http", "call", "driver"],
+        &["ids", "secret", "audio", "http", "call", "driver"],
         // A language model is asked over HTTP and answers with events; tools are asked over HTTP.
         &[
             "bytes",
@@ -76,7 +107,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
     ),
     (
         "server",
-        &["ids", "audio", "http", "tape", "call", "dialect", "driver", "voice", "player", "agent"],
+        &["ids", "secret", "audio", "http", "tape", "call", "dialect", "driver", "voice", "player", "traces", "agent"],
         &[
             "axum",
             // Waits between tries of a request to the carrier's API.
@@ -88,9 +119,13 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
             "hmac",
             "hyper",
             "hyper_util",
+            // Networks of proxies in front.
+            "ipnet",
             "quick_xml",
             // What we ask over HTTP: the carrier's API, and an app after its session.
             "reqwest",
+            // The certificate of the port.
+            "rustls",
             "serde",
             "serde_json",
             "sha1",
@@ -98,10 +133,15 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
             "subtle",
             "thiserror",
             "tokio",
+            "tokio_rustls",
             // To tell a message that is too long from a socket that broke, which axum does not.
             "tokio_tungstenite",
             "tokio_util",
             "tracing",
+            // Until when a certificate is good.
+            "x509_parser",
+            // The key is read, and not left behind.
+            "zeroize",
         ],
     ),
     (
@@ -141,13 +181,18 @@ const LAYERS: [(&str, &[&str], &[&str]); 18] = [
     // voice is one file here.
     (
         "config",
-        &["audio", "call", "dialect", "agent", "server"],
-        &["config", "serde", "serde_json", "strsim", "thiserror", "toml"],
+        // `http` for the rules about whom we ask.
+        &["secret", "audio", "http", "call", "dialect", "agent", "server"],
+        &["config", "ipnet", "serde", "serde_json", "strsim", "thiserror", "toml", "zeroize"],
     ),
-    ("telemetry", &["config"], &["tracing_subscriber"]),
+    // `server` for the switch of the log's level, which its API turns.
+    ("telemetry", &["config", "server"], &["tracing", "tracing_subscriber"]),
     (
         "gateway",
-        &["ids", "audio", "http", "tape", "call", "dialect", "driver", "voice", "player", "agent", "server", "config"],
+        &[
+            "ids", "secret", "audio", "http", "tape", "call", "dialect", "driver", "voice", "player", "traces",
+            "agent", "server", "config",
+        ],
         // It names the module of that name, not the crate.
         &["config", "thiserror"],
     ),

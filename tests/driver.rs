@@ -13,14 +13,14 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use trunkline::audio::{Encoding, vad};
 use trunkline::call::action::{AgentReport, EndReason};
 use trunkline::call::event::{AgentEvent, Say};
 use trunkline::call::settings::{Conversation, Interruptible, Limits, OnFailure, Playout, Settings, Text, Voice};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
-use trunkline::driver::{CallPort, CallSetup, Frame, Meter, Phrases, VoiceLink, inbox, run_call};
+use trunkline::driver::{CallPort, CallSetup, Frame, Meter, Phrases, Stopping, VoiceLink, inbox, run_call};
+use trunkline::http::outbound::Outbound;
 use trunkline::player::{self, Player};
 use trunkline::voice::{self, Pool};
 
@@ -96,8 +96,7 @@ impl Stream for Reader {
 struct Bench {
     carrier: Carrier,
     port: CallPort,
-    drain: CancellationToken,
-    cancel: CancellationToken,
+    stopping: Stopping,
     meter: Arc<Meter>,
     reports: Arc<Mutex<Vec<AgentReport>>>,
     panics: Arc<Mutex<bool>>,
@@ -141,22 +140,22 @@ impl Bench {
         let (says, reader) = mpsc::channel(64);
         let (to, told) = mpsc::channel(takes);
         let (port, inbox) = inbox();
-        let (drain, cancel) = (CancellationToken::new(), CancellationToken::new());
+        let stopping = Stopping::default();
         let (meter, reports): (Arc<Meter>, Arc<Mutex<Vec<AgentReport>>>) = (Arc::default(), Arc::default());
         let panics: Arc<Mutex<bool>> = Arc::default();
         let setup = CallSetup {
             settings,
             carrier: Box::<Twilio>::default(),
             voices: vec![VoiceLink::Local(pool)],
-            player: Player::new(player::Settings::default()).unwrap(),
+            player: Player::new(player::Settings::default(), &Outbound::default()).unwrap(),
             phrases: Phrases::default(),
             hearing: None,
             app: None,
             meter: meter.clone(),
             first: vec![Input { port: Port::Carrier, body: Body::Text(START.to_owned()) }],
             tape: None,
-            drain: drain.clone(),
-            cancel: cancel.clone(),
+            recording: None,
+            stopping: stopping.clone(),
         };
         let writer = Writer { to, waiting: None, panics: panics.clone() };
         let mut call = JoinSet::new();
@@ -165,7 +164,7 @@ impl Bench {
             watch(report);
             seen.lock().unwrap().push(report.clone());
         })));
-        Bench { carrier: Carrier { says: Some(says), told }, port, drain, cancel, meter, reports, panics, call }
+        Bench { carrier: Carrier { says: Some(says), told }, port, stopping, meter, reports, panics, call }
     }
 
     async fn say(&self, text: &str) {
@@ -273,7 +272,7 @@ async fn clear_is_the_first_thing_that_a_slow_carrier_reads() {
     assert!(clear <= 5, "{names:?}");
     assert_eq!(names.iter().filter(|name| *name == "clear").count(), 1);
     assert!(names.iter().skip(clear + 1).any(|name| name == "media"), "{names:?}");
-    bench.cancel.cancel();
+    bench.stopping.cancel.cancel();
     obey(&mut bench.carrier).await;
     assert_eq!(bench.ended().await, EndReason::HungUp);
 }
@@ -387,7 +386,7 @@ async fn a_flood_of_the_carrier_does_not_stop_speech() {
     sleep(Duration::from_secs(2)).await;
     let media = bench.written().iter().filter(|name| *name == "media").count();
     assert!((95..=107).contains(&media), "{media} frames");
-    bench.cancel.cancel();
+    bench.stopping.cancel.cancel();
     obey(&mut bench.carrier).await;
     flood.shutdown().await;
     assert_eq!(bench.ended().await, EndReason::HungUp);
@@ -433,7 +432,7 @@ async fn a_panic_ends_its_own_call_and_is_counted() {
     bystander.written();
     sleep(Duration::from_millis(500)).await;
     assert!(bystander.written().contains(&"media".to_owned()), "the other call speaks on");
-    bystander.cancel.cancel();
+    bystander.stopping.cancel.cancel();
     obey(&mut bystander.carrier).await;
     assert_eq!(bystander.ended().await, EndReason::HungUp);
 }
@@ -441,12 +440,12 @@ async fn a_panic_ends_its_own_call_and_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn drain_is_told_once_and_the_call_goes_on() {
     let mut bench = Bench::start(4_096);
-    bench.drain.cancel();
+    bench.stopping.drain.cancel();
     bench.say(LONG).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.reports().iter().filter(|report| **report == AgentReport::Draining).count(), 1);
     assert!(bench.written().contains(&"media".to_owned()));
-    bench.cancel.cancel();
+    bench.stopping.cancel.cancel();
     obey(&mut bench.carrier).await;
     assert_eq!(bench.ended().await, EndReason::HungUp);
 }
@@ -468,7 +467,7 @@ async fn a_busy_voice_delays_speech_and_does_not_lose_it() {
         let media = bench.written().iter().filter(|name| *name == "media").count();
         assert!(media >= 25, "{media} frames");
         assert!(!bench.reports().iter().any(|report| matches!(report, AgentReport::SpeechFailed { .. })));
-        bench.cancel.cancel();
+        bench.stopping.cancel.cancel();
         obey(&mut bench.carrier).await;
         assert_eq!(bench.call.join_next().await.unwrap().unwrap(), EndReason::HungUp);
     }

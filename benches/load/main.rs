@@ -122,7 +122,7 @@ fn everything() -> (Vec<Outcome>, String) {
 /// The row with so many silent callers, with those beside it that are compared with it or with each other.
 fn level(calls: u32) -> Vec<Row> {
     let kinds: &[Kind] = match calls {
-        100 => &[Kind::Recorded, Kind::Pairs, Kind::Silent, Kind::Floor, Kind::Speaking, Kind::Wide],
+        100 => &[Kind::Sound, Kind::Recorded, Kind::Pairs, Kind::Silent, Kind::Floor, Kind::Speaking, Kind::Wide],
         400 => &[Kind::Pairs, Kind::Silent, Kind::Floor, Kind::Wide],
         _ => &[Kind::Silent],
     };
@@ -130,8 +130,8 @@ fn level(calls: u32) -> Vec<Row> {
 }
 
 /// What recording costs at the highest level that holds.
-fn at_highest(calls: u32) -> [Row; 2] {
-    [Row::new(Kind::Recorded, calls), Row::new(Kind::Silent, calls)]
+fn at_highest(calls: u32) -> [Row; 3] {
+    [Row::new(Kind::Recorded, calls), Row::new(Kind::Silent, calls), Row::new(Kind::Sound, calls)]
 }
 
 /// Rows that stand alone.

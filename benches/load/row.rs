@@ -44,8 +44,10 @@ pub(crate) enum Kind {
     Wide,
     /// Silent callers, two frames in each write.
     Pairs,
-    /// Silent callers, each call recorded.
+    /// Silent callers, a tape of each call.
     Recorded,
+    /// Silent callers, each call recorded as sound.
+    Sound,
     /// Callers press a key every four seconds, which interrupts.
     Keys,
     /// Callers interrupt by speaking, every eight seconds.
@@ -84,6 +86,7 @@ impl Row {
             Kind::Wide => format!("16 kHz voice, {calls}"),
             Kind::Pairs => format!("two frames a write, {calls}"),
             Kind::Recorded => format!("recorded, {calls}"),
+            Kind::Sound => format!("recorded as sound, {calls}"),
             Kind::Keys => format!("a key every 4 s, {calls}"),
             Kind::BargeIn => format!("an interruption every 8 s, {calls}"),
             Kind::Short { after } => format!("calls of 1 s, {calls} after {after}"),
@@ -100,8 +103,12 @@ impl Row {
             kind => {
                 let (scratch, voice) = (Scratch::new(), free_address());
                 let file = scratch.path().join("load.toml");
-                std::fs::write(&file, self.configuration(&voice)).expect("the configuration can be written");
                 let tapes = scratch.path().join("tapes");
+                let mut configuration = self.configuration(&voice);
+                if kind == Kind::Sound {
+                    let _ = write!(configuration, "[recording]\ndir = {tapes:?}\nmin_free_mib = 0\n");
+                }
+                std::fs::write(&file, configuration).expect("the configuration can be written");
                 let (file, tapes) = (file.to_string_lossy().into_owned(), tapes.to_string_lossy().into_owned());
                 let mut serve = vec!["serve", "--config", &file];
                 if kind == Kind::Recorded {
@@ -114,8 +121,13 @@ impl Row {
                     generate(&arguments(after), self.limit());
                 }
                 let report = generate(&arguments(self.calls), self.limit());
-                let is_recorded = kind == Kind::Recorded;
-                (report, is_recorded.then(|| not_recorded(&server, Path::new(&tapes), self.calls)).flatten())
+                let counters = match kind {
+                    Kind::Recorded => &["trunkline_tapes_broken_total", "trunkline_tape_lines_lost_total"][..],
+                    Kind::Sound => &["trunkline_recordings_broken_total", "trunkline_recording_lost_seconds_total"],
+                    _ => &[],
+                };
+                let is_recorded = !counters.is_empty();
+                (report, is_recorded.then(|| not_recorded(&server, counters, Path::new(&tapes), self.calls)).flatten())
             }
         };
         Outcome { row: self, report, lost }
@@ -226,13 +238,13 @@ impl Outcome {
     }
 }
 
-/// What is missing of the tapes of so many calls.
-fn not_recorded(server: &Server, tapes: &Path, calls: u32) -> Option<String> {
-    let counters = ["trunkline_tapes_broken_total", "trunkline_tape_lines_lost_total"];
-    let lost = counters.map(|name| (name, server.counter(name))).into_iter().find(|(_, count)| *count != Some(0.0));
+/// What is missing of the tapes or recordings of so many calls: something was counted, or there are not as many files.
+fn not_recorded(server: &Server, counters: &[&str], tapes: &Path, calls: u32) -> Option<String> {
+    let counted = counters.iter().map(|name| (name, server.counter(name)));
+    let lost = counted.into_iter().find(|(_, count)| *count != Some(0.0));
     let files = std::fs::read_dir(tapes).into_iter().flatten().flatten();
     let written = files.filter(|file| file.metadata().is_ok_and(|file| file.len() > 0)).count();
     let lost =
         lost.map(|(name, count)| format!("{name} is {}", count.map_or("not there".to_owned(), |n| n.to_string())));
-    lost.or_else(|| (written != calls as usize).then(|| format!("{written} tapes of {calls} calls")))
+    lost.or_else(|| (written != calls as usize).then(|| format!("{written} files of {calls} calls")))
 }

@@ -337,6 +337,20 @@ pub struct Heard {
     pub played: Duration,
     /// The text was reckoned from the length of the audio, or the time from our own clock alone.
     pub estimated: bool,
+    /// What there was to be heard, once the turn is over. For those who watch: no agent is told, and no tape holds it.
+    #[serde(skip)]
+    pub made: Made,
+}
+
+/// How much of a turn there was when it was over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Characters of the agent's text, spoken or not.
+    pub chars: usize,
+    /// Audio of the turn, played or not.
+    pub audio: Duration,
+    /// The voice that was to speak last; `None` if none was, or if the turn was played.
+    pub voice: Option<VoiceIndex>,
 }
 
 /// The time between the caller's last sound and the first sound of the answer, part by part: their sum is the whole.
@@ -379,6 +393,19 @@ pub enum Cause {
     CallEnded,
 }
 
+impl Cause {
+    /// Its name in the API, in logs and in traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Speech => "speech",
+            Cause::Dtmf => "dtmf",
+            Cause::Request => "request",
+            Cause::Preempted => "preempted",
+            Cause::CallEnded => "call_ended",
+        }
+    }
+}
+
 /// Whether the agent should go on producing text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -409,4 +436,6 @@ pub enum EndReason {
     TimeUp,
     /// Neither side said anything for too long.
     Idle,
+    /// The node could not keep it: it stopped and could not wait any longer, or it was full.
+    SentAway,
 }

@@ -94,6 +94,17 @@ impl Call {
         self.close_turns(now);
     }
 
+    /// Says what every call begins with, if there is something: before anything of the agent's, which waits behind it.
+    pub(super) fn open_with_announcement(&mut self, now: CallTime) {
+        let line = self.settings.conversation.announcement.clone();
+        self.announce(now, line, Interruptible::None);
+    }
+
+    /// Whether a turn is what the call begins with.
+    pub(super) fn is_opening(&self, turn: TurnId) -> bool {
+        turn == TurnId(ANNOUNCEMENTS) && !self.settings.conversation.announcement.is_empty()
+    }
+
     /// Says something of our own.
     pub(super) fn announce(&mut self, now: CallTime, text: String, interruptible: Interruptible) {
         if text.is_empty() {

@@ -1,7 +1,7 @@
 //! Barge-in: what may be cut off by what, and the one step in which it happens.
 
 use super::Call;
-use super::action::{Action, AgentReport, CarrierCommand, Cause, EndReason};
+use super::action::{Action, AgentReport, CarrierCommand, Cause, EndReason, Heard};
 use super::contexts::State;
 use super::marks::Cut;
 use super::settings::{Interruptible, OnFailure};
@@ -51,9 +51,11 @@ impl Call {
         }
     }
 
-    /// Whether input of the caller that may not interrupt what is heard now is kept from the agent as well.
+    /// Whether input of the caller that may not interrupt what is heard now is kept from the agent as well. What the call
+    /// begins with keeps nothing from the agent: it is the operator's wish, not the agent's.
     pub(super) fn is_input_swallowed(&self, cause: Cause) -> bool {
-        let is_uninterruptible = self.turns.front().is_some_and(|turn| !turn.interruptible.allows(cause));
+        let is_uninterruptible =
+            self.turns.front().is_some_and(|turn| !turn.interruptible.allows(cause) && !self.is_opening(turn.id));
         is_uninterruptible && !self.settings.conversation.reported_during_speech.allows(cause)
     }
 
@@ -152,7 +154,7 @@ impl Call {
 
     pub(super) fn report_dropped(&mut self, turn: &Turn, heard: u64, cause: Cause, queued: bool) {
         let is_estimate = self.line.as_ref().is_some_and(|line| line.ledger.is_estimate());
-        let heard = turn.heard(heard, is_estimate);
+        let heard = Heard { made: turn.made(), ..turn.heard(heard, is_estimate) };
         self.report(AgentReport::Interrupted { turn: turn.id, heard, cause, queued });
     }
 

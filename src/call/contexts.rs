@@ -360,6 +360,11 @@ impl Context {
         self.made = self.made.saturating_sub(samples);
     }
 
+    /// All of its audio so far, queued or sent.
+    pub(super) fn made(&self) -> Duration {
+        self.format.duration_of(self.made)
+    }
+
     /// Counts a frame as sent at the ledger's `position`.
     pub(super) fn on_sent(&mut self, position: u64, samples: u64) {
         self.start.get_or_insert(position);

@@ -32,6 +32,8 @@ pub enum Event {
     Wake,
     /// The node is about to stop; the call goes on.
     Drain,
+    /// The node cannot keep the call: the caller is said goodbye to, and the call ends.
+    Leave,
 }
 
 /// What a carrier reports, in no vendor's words.

@@ -1,4 +1,4 @@
-//! When nobody speaks, and when a call has lasted long enough.
+//! When nobody speaks, when a call has lasted long enough, and when its node has to stop.
 
 use super::Call;
 use super::action::{Cause, EndReason};
@@ -50,8 +50,23 @@ impl Call {
 
     /// The call has lasted as long as it may: what is being said is cut off for a goodbye.
     pub(super) fn on_longest(&mut self, now: CallTime) {
-        self.interrupt(now, Cause::Request);
         let goodbye = self.settings.conversation.lifetime.goodbye.clone();
-        self.close_with(now, goodbye, EndReason::TimeUp);
+        self.break_off_with(now, goodbye, EndReason::TimeUp);
+    }
+
+    /// The node cannot keep the call. One that is ending anyway goes on doing so.
+    pub(super) fn on_leave(&mut self, now: CallTime) {
+        if self.closing.is_none() {
+            let leaving = self.settings.conversation.lifetime.leaving.clone();
+            self.break_off_with(now, leaving, EndReason::SentAway);
+        }
+    }
+
+    fn break_off_with(&mut self, now: CallTime, line: String, reason: EndReason) {
+        self.interrupt(now, Cause::Request);
+        // What was cut off may have been the line that ends a call without a voice.
+        if self.end.is_none() {
+            self.close_with(now, line, reason);
+        }
     }
 }

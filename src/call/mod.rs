@@ -25,6 +25,7 @@ pub mod settings;
 mod slots;
 mod speech;
 pub mod stats;
+pub mod summary;
 mod text;
 mod timers;
 mod turn;
@@ -191,6 +192,10 @@ impl Call {
             return;
         }
         self.settle(now);
+        if self.end.is_some() {
+            // It was over before the event came.
+            return;
+        }
         match event {
             Event::Carrier(event) => self.on_carrier(now, event),
             Event::Agent(event) => self.on_agent(now, event),
@@ -199,6 +204,7 @@ impl Call {
             Event::Speech(speech) => self.on_speech(now, speech.into()),
             Event::Wake => {}
             Event::Drain => self.report(AgentReport::Draining),
+            Event::Leave => self.on_leave(now),
         }
         if self.end.is_none() {
             self.go_on(now);
@@ -211,6 +217,10 @@ impl Call {
         self.renew_links(now);
         self.give_text(now);
         self.close_turns(now);
+        if self.end.is_some() {
+            // The last turn was heard, and the call with it.
+            return;
+        }
         self.release(now, Duration::ZERO);
         self.watch_silence(now);
         self.hand_over_if_due(now);
@@ -291,6 +301,7 @@ impl Call {
         if self.line.is_some() {
             // Before there is any text, so that the first word does not wait for a handshake.
             self.dial(now, 0);
+            self.open_with_announcement(now);
         }
         self.start_hearing(now, start.inbound);
     }
@@ -299,6 +310,9 @@ impl Call {
         self.stats.frames_in += 1;
         if let Some(change) = self.detector.as_mut().and_then(|detector| detector.push(&audio)) {
             self.on_speech(now, change);
+        }
+        if self.end.is_some() {
+            return;
         }
         self.hear(now, &audio);
         let Some(line) = self.line.as_ref().filter(|line| line.has_metronome) else { return };
@@ -318,7 +332,9 @@ impl Call {
                 self.is_caller_speaking = true;
                 self.stir();
                 self.interrupt(now, Cause::Speech);
-                self.on_caller_started(now);
+                if self.end.is_none() {
+                    self.on_caller_started(now);
+                }
             }
             vad::Change::Paused => self.on_caller_paused(now),
             vad::Change::Resumed => self.on_caller_resumed(),
@@ -350,6 +366,9 @@ impl Call {
 
     /// Ends the call: what was heard is frozen, every turn is reported.
     fn finish(&mut self, now: CallTime, reason: EndReason) {
+        if self.end.is_some() {
+            return;
+        }
         let heard = self.cut_epoch(now).heard;
         let mut queued = false;
         while let Some(turn) = self.turns.pop_front() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::{Action, AgentReport, CarrierCommand, EndReason};
+use super::action::{Action, AgentReport, CarrierCommand, EndReason, Heard};
 use super::contexts::{Author, Context};
 use super::settings::OnFailure;
 use super::turn::Turn;
@@ -153,6 +153,7 @@ impl Call {
             let (Some(turn), Some(line)) = (self.turns.pop_front(), &mut self.line) else { return };
             line.tail = turn.interruptible;
             let heard = turn.heard(line.ledger.heard(now), line.ledger.is_estimate());
+            let heard = Heard { made: turn.made(), ..heard };
             let failed = turn.failed.is_some();
             self.report(AgentReport::TurnOver { turn: turn.id, heard });
             self.recycle(turn);

@@ -60,6 +60,9 @@ pub struct Conversation {
     pub reported_during_speech: Interruptible,
     /// What happens when nobody speaks, and how long a call may last.
     pub lifetime: Lifetime,
+    /// Said first, before anything of the agent's, and not interrupted by the caller; empty: nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub announcement: String,
     /// What happens when the agent is lost.
     pub on_agent_lost: OnAgentLost,
 }
@@ -128,6 +131,9 @@ pub struct Lifetime {
     pub longest: Option<Duration>,
     /// What is said when a call ends because of either; empty: nothing.
     pub goodbye: String,
+    /// What is said when a call ends because its node cannot keep it; empty: nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub leaving: String,
 }
 
 /// What happens when the link to an agent outside this process is lost.

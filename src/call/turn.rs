@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::{Flow, Heard};
+use super::action::{Flow, Heard, Made};
 use super::answer::Answer;
 use super::contexts::{Author, Context, State};
 use super::event::{Delivery, Fault, VoiceIndex};
@@ -269,6 +269,21 @@ impl Turn {
             heard.estimated |= part.estimated || (is_estimate && context.was_sent());
         }
         heard
+    }
+
+    /// How much of it there is, our own words in its place left out.
+    pub(super) fn made(&self) -> Made {
+        let own = self.contexts.iter().filter(|context| context.author == Author::Agent);
+        let given: usize = own.clone().map(|context| context.transcript().text().written().chars().count()).sum();
+        // What waits after a failure is our own line.
+        let waiting = self.runs.iter().filter(|_| self.failed.is_none());
+        let waiting: usize = waiting.map(|run| run.text.written().chars().count()).sum();
+        let has_voice = !self.contexts.is_empty() && !self.is_clip();
+        Made {
+            chars: given + waiting + self.passed.written().chars().count(),
+            audio: own.map(Context::made).sum(),
+            voice: has_voice.then_some(self.voice),
+        }
     }
 
     /// Whether anything of it was heard when everything before the ledger's `position` was.

@@ -1,20 +1,43 @@
-//! `trunkline check`: reads the configuration as `serve` would, and says what is wrong with it.
+//! `trunkline check`: reads the configuration as `serve` would, and says what is wrong with it. With `--dial` it goes to every
+//! server that the configuration names.
+
+mod dial;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use trunkline::config::{Input, Problem, Problems, Trust, load};
+use trunkline::config::{Config, Input, Problem, Problems, Trust, load};
 
 use super::{ConfigArgs, USAGE};
 
+/// Arguments of `trunkline check`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Go to every server that the configuration names: name, TCP and TLS, with the trust of `serve`. Nothing is asked of them
+    /// and no key is sent: the WebSocket upgrade is not tried. Exit code 1 if one cannot be reached.
+    #[arg(long)]
+    dial: bool,
+}
+
 /// Checks what `args` and the environment make up.
-pub(crate) fn run(args: &ConfigArgs) -> ExitCode {
-    let outcome = report(args.input(), &mut io::stdout().lock(), &mut io::stderr().lock());
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
+    let dial = args.dial.then_some(dial::dial as Dial);
+    let outcome = report(args.config.input(), dial, &mut io::stdout().lock(), &mut io::stderr().lock());
     // Whoever closed our output does not want to know.
     outcome.unwrap_or(ExitCode::SUCCESS)
 }
 
-fn report(input: Result<Input, Problem>, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
+/// Goes to the servers of a configuration and writes down what came of it.
+type Dial = fn(&Config, &mut dyn Write) -> io::Result<ExitCode>;
+
+fn report(
+    input: Result<Input, Problem>,
+    dial: Option<Dial>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<ExitCode> {
     let loaded = match input.map_err(|problem| Problems(vec![problem])).and_then(|input| load(&input)) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -28,14 +51,14 @@ fn report(input: Result<Input, Problem>, out: &mut dyn Write, err: &mut dyn Writ
     writeln!(out, "configuration is good")?;
     let trust = match loaded.config.trust {
         Trust::Open => "open: loopback only, nobody has to prove anything",
-        Trust::Signed => "signed: signatures, stream tokens and the API token are required",
+        Trust::Signed => "signed: signatures, stream tokens and tokens of the API are required",
         Trust::Insecure => "insecure: nobody has to prove anything, on any address",
     };
     writeln!(out, "trust is {trust}")?;
     for setting in &loaded.summary {
         writeln!(out, "{} = {}  ({})", setting.key, setting.value, setting.source)?;
     }
-    Ok(ExitCode::SUCCESS)
+    dial.map_or(Ok(ExitCode::SUCCESS), |dial| dial(&loaded.config, out))
 }
 
 #[cfg(test)]
@@ -49,7 +72,7 @@ mod tests {
         let environment = vec![(OsString::from("CARTESIA_API_KEY"), OsString::from("hunter2"))];
         let file = Some(("settings.toml".to_owned(), file.to_owned()));
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = report(Ok(Input { file, environment, ..Input::default() }), &mut out, &mut err).unwrap();
+        let code = report(Ok(Input { file, environment, ..Input::default() }), None, &mut out, &mut err).unwrap();
         (format!("{code:?}"), String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -88,7 +111,7 @@ mod tests {
     fn a_file_that_is_not_there_is_a_mistake_too() {
         let missing = Input::from_process(Some(std::path::Path::new("no/such/settings.toml")));
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = report(missing, &mut out, &mut err).unwrap();
+        let code = report(missing, None, &mut out, &mut err).unwrap();
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(USAGE)));
         assert!(String::from_utf8(err).unwrap().starts_with("no/such/settings.toml: the file cannot be read"));
     }

@@ -9,6 +9,8 @@ mod health;
 mod replay;
 mod serve;
 mod signal;
+mod token;
+mod top;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -37,9 +39,13 @@ enum Command {
     /// Answers calls.
     Serve(serve::ServeArgs),
     /// Tells every mistake of the configuration at once.
-    Check(ConfigArgs),
+    Check(check::CheckArgs),
+    /// Makes a token of the HTTP API, and the line for the configuration that lets it in.
+    Token(token::TokenArgs),
     /// Asks a running gateway whether it is alive; exit code 0 if so, 1 if not.
     Health(health::HealthArgs),
+    /// Shows the calls of a running gateway, live.
+    Top(top::TopArgs),
     /// Makes an emulated call to a media-stream URL and measures it, or many at once.
     Call(Box<call::CallArgs>),
     /// Performs recorded calls again, in no time.
@@ -77,7 +83,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(args) => drive(demo::run(args)),
         Command::Serve(args) => drive(signal::until_stopped(|stop| serve::run(args, stop))),
         Command::Check(args) => check::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Health(args) => drive(health::run(args)),
+        Command::Top(args) => drive(top::run(args)),
         // One thread: a load shares its machine with what it measures, and has a core at most.
         Command::Call(args) if args.is_load() => drive_on(Builder::new_current_thread(), call_load::load(*args)),
         Command::Call(args) => drive(call::call(*args)),

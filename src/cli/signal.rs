@@ -1,5 +1,7 @@
 //! Signals that end the process.
 
+use std::convert::Infallible;
+
 use tokio_util::sync::CancellationToken;
 
 /// Exit code of a process that was interrupted.
@@ -14,6 +16,21 @@ pub(crate) async fn stopped() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Does `what` at each SIGHUP, for ever. From the call on, not from the first poll, the signal does not end the process.
+pub(crate) fn at_hangup(what: impl Fn()) -> impl Future<Output = Infallible> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let hangups = signal(SignalKind::hangup());
+    async move {
+        let Ok(mut hangups) = hangups else { return std::future::pending().await };
+        loop {
+            match hangups.recv().await {
+                Some(()) => what(),
+                None => std::future::pending::<()>().await,
+            }
+        }
     }
 }
 

@@ -2,18 +2,24 @@
 
 mod hearing;
 mod llm;
+mod recording;
+mod tls;
 
 use std::collections::BTreeSet;
 
 use config::Value;
 
 use super::keys;
+use super::limits;
+use super::otlp;
+use super::outbound;
 use super::problem::{Fault, Problem};
 use super::read;
 use super::relay;
 use super::settings::{Config, Trust};
 use super::speech::{Provider, Section};
 use super::value_at;
+use crate::server::tokens::{Grant, Scope};
 use crate::server::twilio::public_url::Transport;
 
 /// Shortest secret of our own that nobody guesses, in characters.
@@ -69,12 +75,31 @@ pub(super) fn problems(config: &Config, given: &Given<'_>) -> Vec<Problem> {
         Trust::Signed => problems.extend(signed(config, given)),
         Trust::Insecure => {}
     }
+    problems.extend(control(config, given));
+    problems.extend(limits::problems(config, |key| given.source(key)));
     problems.extend(account(config, given));
+    problems.extend(tokens(config, given));
+    problems.extend(tls::problems(config, given));
     problems.extend(speech(config, given));
     problems.extend(relay::problem(config, given));
     problems.extend(hearing::problems(config, given));
     problems.extend(llm::problems(config, given));
+    problems.extend(outbound::problems(config, given));
     problems
+}
+
+/// Where agents find the node that owns a call.
+fn control(config: &Config, given: &Given<'_>) -> Option<Problem> {
+    let server = &config.server;
+    let listen =
+        server.control_listen.filter(|_| server.control_url.is_none() && !given.is_faulty("server.control_url"))?;
+    let path = "server.control_url";
+    if !listen.ip().is_unspecified() {
+        return None;
+    }
+    let fault = format!("is missing: server.control_listen is {listen}, and no agent can be told to go there");
+    let fix = "set it to an address of this very node, for example \"http://10.0.0.7:8081\"";
+    Some(Fault::new(fault, fix).at("configuration", path))
 }
 
 /// What requests to the carrier's API are made with.
@@ -97,6 +122,22 @@ fn account(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     problems
 }
 
+/// Two names for one token would let whoever reads the one line believe that it says all.
+fn tokens(config: &Config, given: &Given<'_>) -> Vec<Problem> {
+    let all = config.server.api_token.as_ref().map(|token| ("server.api_token", Grant::new(token, &Scope::ALL)));
+    let mut known: Vec<(&str, Grant)> = all.into_iter().collect();
+    let mut problems = Vec::new();
+    for (name, grant) in &config.server.tokens {
+        if let Some((other, _)) = known.iter().find(|(_, other)| grant.is_of_same_token(other)) {
+            let key = format!("server.tokens.{name}");
+            let fault = Fault::new(format!("is the same token as {other}"), "make another one with `trunkline token`");
+            problems.push(fault.at(given.source(&key), &key));
+        }
+        known.push((name, *grant));
+    }
+    problems
+}
+
 /// Whether the URL of a WebSocket, or one of HTTP, leads to a vendor itself, not to a server of the same protocol.
 fn is_host_of(url: &str, domain: &str) -> bool {
     let host = read::host(url).map(|url| url.host().to_ascii_lowercase());
@@ -109,23 +150,26 @@ fn is_plain_over_network(url: &str) -> bool {
 }
 
 fn open(config: &Config, given: &Given<'_>) -> Option<Problem> {
-    if config.server.listen.ip().is_loopback() || given.is_faulty("server.listen") {
-        return None;
-    }
+    let addresses =
+        [("server.listen", Some(config.server.listen)), ("server.control_listen", config.server.control_listen)];
+    let (path, address) = addresses.into_iter().find_map(|(path, address)| {
+        let address = address.filter(|address| !address.ip().is_loopback() && !given.is_faulty(path))?;
+        Some((path, address))
+    })?;
     let fault = format!(
-        "is {}, but without server.public_url and twilio.auth_token nobody has to prove anything, which \
-        is for loopback addresses only",
-        config.server.listen
+        "is {address}, but without server.public_url and twilio.auth_token nobody has to prove anything, which \
+        is for loopback addresses only"
     );
     let fix = "listen on 127.0.0.1, or set server.public_url, twilio.auth_token and server.api_token, or start with \
         --insecure";
-    Some(Fault::new(fault, fix).at(given.source("server.listen"), "server.listen"))
+    Some(Fault::new(fault, fix).at(given.source(path), path))
 }
 
 fn signed(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     let because: Vec<String> = trust_triggers(config, given).map(|key| format!("{key} is set")).collect();
     let because = because.join(" and ");
     let proven = config.twilio.auth_token.is_some() || !config.twilio.shared_keys.is_empty();
+    let has_tokens = !config.server.tokens.is_empty() || given.is_faulty("server.tokens");
     let missing = [
         ("server.public_url", config.server.public_url.is_none(), "signatures cover the address that Twilio calls"),
         (
@@ -133,7 +177,11 @@ fn signed(config: &Config, given: &Given<'_>) -> Vec<Problem> {
             !proven && !given.is_faulty("twilio.shared_keys"),
             "it is what signatures are checked with",
         ),
-        ("server.api_token", config.server.api_token.is_none(), "the HTTP API must not stand open beside signed calls"),
+        (
+            "server.api_token",
+            config.server.api_token.is_none() && !has_tokens,
+            "the HTTP API must not stand open beside signed calls",
+        ),
     ];
     let missing = missing.into_iter().filter(|(key, is_missing, _)| *is_missing && !given.is_faulty(key));
     missing
@@ -213,12 +261,16 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
         let key = format!("speech.{}.url", provider.as_str());
         warn(&key, "sends key and speech unencrypted over a network", "use wss or https");
     }
+    for (key, fault, fix) in tls::warnings(config) {
+        warn(key, fault, fix);
+    }
     for (key, fault, fix) in hearing::warnings(config) {
         warn(&key, fault, fix);
     }
-    for (key, fault, fix) in llm::warnings(config) {
+    for (key, fault, fix) in llm::warnings(config).into_iter().chain(recording::warnings(config)) {
         warn(key, fault, fix);
     }
     warnings.extend(relay::warnings(config, given));
+    warnings.extend(otlp::warnings(config, given));
     warnings
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::secret::Secret;
 use super::settings::{maybe_seconds, millis};
+use crate::secret::Secret;
 
 /// `[hearing]`
 #[derive(Clone, Debug, Deserialize)]

@@ -1,8 +1,16 @@
 //! The one table of keys: it drives reading, checking, suggesting, defaults and documentation.
 
 mod hearing;
+mod limits;
+mod line;
 mod llm;
+mod otlp;
+mod outbound;
+mod recording;
 mod relay;
+mod server;
+mod tls;
+mod twilio;
 
 use super::speech;
 
@@ -86,6 +94,10 @@ pub enum Entries {
     Languages,
     /// Attributes of ConversationRelay that have no effect, by their names there.
     Ignored,
+    /// Names, and tokens of the HTTP API: digest and scopes.
+    Tokens,
+    /// Names of HTTP headers and secrets.
+    Headers,
     /// Names, and the numbers or addresses that they stand for.
     Addresses,
 }
@@ -101,6 +113,9 @@ pub(super) const fn alias(name: &'static str, key: Key) -> Key {
     Key { alias: Some(name), ..key }
 }
 
+/// Days that something is kept on the disk: up to ten years.
+pub(super) const KEEP_DAYS: Kind = Kind::Integer(1, 3_650);
+
 pub(super) const TEXT: Kind = Kind::Text(Blank::Refused);
 
 /// At least twenty seconds of speech, so that a first call has something to interrupt.
@@ -114,16 +129,37 @@ const LINES: &str = r#"["I heard you, so I stopped. Say something more, or press
 /// Every key there is, in the order of the documentation.
 pub const KEYS: &[Key] = &joined::<
     {
-        SERVER.len()
+        server::KEYS.len()
+            + tls::KEYS.len()
+            + limits::KEYS.len()
+            + twilio::KEYS.len()
             + speech::KEYS.len()
-            + LINE.len()
+            + line::KEYS.len()
             + hearing::KEYS.len()
             + AGENTS.len()
             + relay::KEYS.len()
             + llm::KEYS.len()
+            + outbound::KEYS.len()
+            + recording::KEYS.len()
             + KEPT.len()
+            + otlp::KEYS.len()
     },
->(&[SERVER, speech::KEYS, LINE, hearing::KEYS, AGENTS, relay::KEYS, llm::KEYS, KEPT]);
+>(&[
+    server::KEYS,
+    tls::KEYS,
+    limits::KEYS,
+    twilio::KEYS,
+    speech::KEYS,
+    line::KEYS,
+    hearing::KEYS,
+    AGENTS,
+    relay::KEYS,
+    llm::KEYS,
+    outbound::KEYS,
+    recording::KEYS,
+    KEPT,
+    otlp::KEYS,
+]);
 
 /// Tables one behind the other.
 #[expect(clippy::indexing_slicing, reason = "an iterator cannot be used here; a wrong index fails the compilation")]
@@ -140,174 +176,6 @@ pub(super) const fn joined<const N: usize>(parts: &[&[Key]]) -> [Key; N] {
     }
     all
 }
-
-/// The server and its carrier.
-const SERVER: &[Key] = &[
-    key("server.listen", Kind::Address, Some("127.0.0.1:8080"), "address and port to listen on"),
-    key(
-        "server.public_url",
-        Kind::PublicUrl,
-        None,
-        "where carriers reach this server; may carry a port and a path; setting it turns trust on",
-    ),
-    key("server.api_token", Kind::Secret, None, "bearer token of the HTTP API"),
-    key(
-        "server.token_key",
-        Kind::Secret,
-        None,
-        "key of the stream tokens, the same on all replicas; made at start if absent",
-    ),
-    key("server.max_calls", Kind::Integer(1, 100_000), Some("500"), "calls at one time; further ones are refused"),
-    key(
-        "server.drain_s",
-        Kind::Integer(0, 86_400),
-        Some("300"),
-        "seconds that live calls may go on after a stop signal",
-    ),
-    key(
-        "server.busy_redirect_url",
-        Kind::HttpUrl,
-        None,
-        "where calls are sent while this server drains; without it they hear busy",
-    ),
-    alias(
-        "TWILIO_ACCOUNT_SID",
-        key(
-            "twilio.account_sid",
-            TEXT,
-            None,
-            "account id; with it calls can be placed, transferred and ended at Twilio",
-        ),
-    ),
-    alias(
-        "TWILIO_AUTH_TOKEN",
-        key(
-            "twilio.auth_token",
-            Kind::Secret,
-            None,
-            "auth token, which checks HMAC-SHA1 signatures; setting it turns trust on",
-        ),
-    ),
-    alias(
-        "TWILIO_API_KEY",
-        key(
-            "twilio.api_key_sid",
-            TEXT,
-            None,
-            "id of an API key, used for requests to Twilio in place of the auth token",
-        ),
-    ),
-    alias(
-        "TWILIO_API_SECRET",
-        key("twilio.api_key_secret", Kind::Secret, None, "secret of that API key; setting it turns trust on"),
-    ),
-    key(
-        "twilio.api_url",
-        Kind::PublicUrl,
-        Some("https://api.twilio.com"),
-        "where the REST API is: a regional host, or a compatible server",
-    ),
-    key("twilio.from", Kind::Caller, None, "who calls, in outbound calls that do not say"),
-    key(
-        "twilio.shared_keys",
-        Kind::Table(Entries::Secrets),
-        None,
-        "shared keys (id = secret), which check HMAC-SHA256 signatures; setting one turns trust on",
-    ),
-    key(
-        "twilio.after_url",
-        Kind::HttpUrl,
-        None,
-        "where Twilio asks what to do with a call after its stream; without it the call ends",
-    ),
-    key(
-        "twilio.parameters",
-        Kind::Table(Entries::Parameters),
-        None,
-        "parameters handed through to the stream (name = value)",
-    ),
-];
-
-/// How text is spoken, and the rest of the line.
-const LINE: &[Key] = &[
-    key(
-        "text.markdown",
-        Kind::Choice(&["strip", "keep"]),
-        Some("strip"),
-        "marks of Markdown in an agent's text: left out, blocks of code with them, or spoken as they stand",
-    ),
-    key("text.emoji", Kind::Choice(&["strip", "keep"]), Some("strip"), "emoji: left out, or left to the voice"),
-    key(
-        "text.urls",
-        Kind::Choice(&["speak", "keep"]),
-        Some("speak"),
-        "addresses: said as `example dot com` and `name at example dot com` in English, or left to the voice",
-    ),
-    key(
-        "text.digits",
-        Kind::Choice(&["spell", "keep"]),
-        Some("spell"),
-        "telephone numbers and codes: said digit by digit, or left to the voice",
-    ),
-    key(
-        "text.symbols",
-        Kind::Choice(&["speak", "keep"]),
-        Some("speak"),
-        "a lone `&`, `#1`, and arrows: said as words or a pause, or left to the voice",
-    ),
-    key(
-        "text.closing",
-        Kind::Choice(&["add", "keep"]),
-        Some("add"),
-        "a turn that ends without a mark: closed with a full stop for the voice, or left as it is",
-    ),
-    key("playout.lead_ms", Kind::Integer(20, 1_000), Some("120"), "audio kept ahead at the carrier, in ms"),
-    key(
-        "playout.prebuffer_ms",
-        Kind::Integer(0, 1_000),
-        Some("60"),
-        "audio collected before a turn starts to play, in ms",
-    ),
-    key(
-        "playout.frames_per_write",
-        Kind::Integer(1, 2),
-        Some("1"),
-        "frames in one write to the carrier; 2 costs less, and up to 20 ms more wait at the carrier",
-    ),
-    key(
-        "barge_in.policy",
-        Kind::Choice(&["any", "speech", "dtmf", "none"]),
-        Some("any"),
-        "what interrupts speech by default",
-    ),
-    key(
-        "barge_in.min_speech_ms",
-        Kind::Integer(20, 2_000),
-        Some("100"),
-        "speech of the caller that counts as an interruption, in ms",
-    ),
-    key("barge_in.threshold", Kind::Number(0.0, 1.0), Some("0.65"), "probability above which a frame counts as speech"),
-    key("barge_in.silence_ms", Kind::Integer(20, 10_000), Some("700"), "silence that ends the caller's speech, in ms"),
-    key(
-        "call.idle_s",
-        Kind::Integer(1, 3_600),
-        None,
-        "seconds of silence on both sides after which the caller is asked; absent: never",
-    ),
-    key(
-        "call.idle_lines",
-        Kind::Texts,
-        Some(r#"["Are you still there?"]"#),
-        "what the caller is asked, one line each time; after the last, the next such silence ends the call",
-    ),
-    key("call.max_s", Kind::Integer(1, 86_400), None, "seconds that a call may last; absent: for ever"),
-    key(
-        "call.goodbye",
-        Kind::Text(Blank::Allowed),
-        Some("Thank you for calling. Goodbye."),
-        "said when a call ends for either reason; empty: nothing",
-    ),
-];
 
 /// The agents of this process.
 const AGENTS: &[Key] = &[
@@ -367,6 +235,7 @@ const KEPT: &[Key] = &[
         Some("keep"),
         "audio on tapes, both ways: kept, or replaced by silence of the same length",
     ),
+    key("tape.keep_days", KEEP_DAYS, None, "days after which a tape is deleted; absent: never"),
     key("log.format", Kind::Choice(&["text", "json"]), Some("text"), "form of the log"),
     key(
         "log.level",
@@ -412,6 +281,8 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
     };
     let sections = [
         "server",
+        "tls",
+        "limits",
         "twilio",
         "hearing",
         "hearing.cartesia",
@@ -427,7 +298,9 @@ pub(super) fn suggest(path: &str) -> Option<&'static str> {
         "agent.script",
         "agent.relay",
         "agent.llm",
+        "outbound",
         "player",
+        "recording",
         "tape",
         "log",
     ];

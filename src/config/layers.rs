@@ -3,9 +3,12 @@
 //! A layer holds only what is right, in the types that the keys want; all that is wrong becomes a [`Problem`], also
 //! where a stronger source would have hidden it. The `config` crate then lays the layers over one another.
 
-use std::collections::{BTreeSet, HashMap};
+pub(super) mod files;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 
 use config::{ConfigError, Source, Value, ValueKind};
 use toml::Spanned;
@@ -14,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, Blank, KEYS, Key, Kind};
 use super::problem::{Fault, Problem};
 use super::{read, tools};
+use crate::secret::Secret;
 
 /// In front of every variable of ours. One underscore would collide with the variables that container platforms make
 /// up for a service of our name.
@@ -44,6 +48,11 @@ impl Source for Layer {
 pub(super) struct Reading {
     pub(super) layer: Layer,
     pub(super) problems: Vec<Problem>,
+    /// What works but should be looked at.
+    pub(super) warnings: Vec<Problem>,
+    /// Tokens of an agent's tools by the tools' names, each with its source: tools are a list, which cannot be laid over
+    /// another one entry by entry.
+    pub(super) tool_tokens: BTreeMap<String, (String, Secret)>,
     /// Keys that were given, but wrongly: nobody is told in addition that they are missing.
     pub(super) faulty: BTreeSet<String>,
     /// The source could not be taken apart at all, so that nothing can be said about what it lacks.
@@ -88,7 +97,8 @@ impl Reading {
         reading
     }
 
-    /// The variables that vendors' tools use. Weaker than our own names for the same keys.
+    /// The variables that vendors' tools use, and the files that such a variable with `_FILE` behind it names. Weaker than our
+    /// own names for the same keys.
     pub(super) fn aliases(variables: &[(OsString, OsString)]) -> Self {
         let mut reading = Self::default();
         for key in KEYS {
@@ -100,11 +110,19 @@ impl Reading {
                 let read = value.to_str().ok_or_else(not_unicode).and_then(|text| read::from_text(key.kind, text));
                 reading.take(key, &source, read);
             }
+            if key.kind == Kind::Secret {
+                let file = format!("{alias}_FILE");
+                let given = variables.iter().filter(|(name, value)| name == file.as_str() && !value.is_empty());
+                for (_, path) in given {
+                    reading.take_file(key, "", &file, Path::new(path));
+                }
+            }
         }
         reading
     }
 
-    /// The variables `TRUNKLINE__SECTION__KEY`, in any order and letter case.
+    /// The variables `TRUNKLINE__SECTION__KEY`, in any order and letter case, and the files that `TRUNKLINE__SECTION__KEY_FILE`
+    /// names for a secret.
     pub(super) fn environment(variables: &[(OsString, OsString)]) -> Self {
         let mut reading = Self::default();
         let mut ours: Vec<_> = variables
@@ -116,6 +134,12 @@ impl Reading {
         for (name, rest, value) in ours {
             let source = format!("environment variable {name}");
             let segments: Vec<&str> = rest.split("__").collect();
+            if let Some((key, entry)) = files::secret_in_file(rest) {
+                if !value.is_empty() {
+                    reading.take_file(key, &entry, name, Path::new(value));
+                }
+                continue;
+            }
             match value.to_str() {
                 Some(text) => reading.assign(&source, &segments, "__", text),
                 None => reading.problems.push(not_unicode().at(source, "")),
@@ -275,6 +299,10 @@ impl Walk<'_> {
                         let path = format!("{}{name}", key.path);
                         self.reading.reject(key, path, &format!("{} line {line}", self.name), fault);
                     }
+                    for (name, fault) in tools.warnings() {
+                        let source = format!("{} line {line}", self.name);
+                        self.reading.warnings.push(fault.at(source, format!("{}{name}", key.path)));
+                    }
                 }
                 self.reading.take(key, source, Ok(tools.into_value()));
             }
@@ -293,6 +321,11 @@ fn unknown(path: &str) -> Fault {
         None => "remove it, or see the table of keys in the documentation".to_owned(),
     };
     Fault::new("is not a key", fix)
+}
+
+/// A credential for a tool that there is not.
+pub(super) fn no_such_tool() -> Fault {
+    Fault::new("is the token of a tool that is not configured", "name the file after a tool, or remove it")
 }
 
 fn not_unicode() -> Fault {

@@ -8,8 +8,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::secret::Secret;
 use super::settings::{millis, seconds};
+use crate::secret::Secret;
 
 /// `[agent.llm]`
 #[derive(Clone, Debug, Deserialize)]

@@ -1,4 +1,4 @@
-//! Configuration: defaults, then a TOML file, then the environment, then flags.
+//! Configuration: defaults, then a TOML file, then credentials, then the environment, then flags.
 //!
 //! One table, [`KEYS`], says what there is. Every source is checked against it by itself, so that all mistakes of all
 //! sources are told at once; the `config` crate lays the sources over one another; [`Config`] is the typed result.
@@ -8,13 +8,17 @@ mod docs;
 mod hearing;
 mod keys;
 mod layers;
+mod limits;
 mod llm;
+mod otlp;
+mod outbound;
 mod problem;
 mod read;
+mod recording;
 mod relay;
-mod secret;
 mod settings;
 mod speech;
+mod tls;
 mod tools;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,22 +27,28 @@ use std::fs;
 use std::path::Path;
 
 use config::{Config as Layers, Value, ValueKind};
+use zeroize::Zeroize as _;
 
+pub use crate::secret::Secret;
 pub use docs::markdown;
 pub use hearing::{
     CartesiaHearing, DeepgramHearing, FluxHearing, GradiumHearing, Hearing, HearingProvider, InkEndpoint, TurnEnd,
 };
 pub use keys::{Blank, Entries, KEYS, Key, Kind};
+pub use limits::Limits;
 pub use llm::{AgentTool, Llm};
+pub use otlp::Otlp;
+pub use outbound::Outbound;
 pub use problem::{Problem, Problems};
+pub use recording::Recording;
 pub use relay::{Interruption, Relay, Sensitivity};
-pub use secret::Secret;
 pub(crate) use settings::narrow;
 pub use settings::{
-    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, Call, Config, Log, LogFormat, LogLevel, Player, Playout,
-    Script, Server, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule, Trust, Twilio,
+    Agent, AgentKind, BargeIn, BargeInPolicy, Buffering, BusySignal, Call, Config, Log, LogFormat, LogLevel, Player,
+    Playout, Script, Server, SpeechEncoding, Tape, TapeAudio, TapeText, Text, TextRule, Trust, Twilio,
 };
 pub use speech::*;
+pub use tls::Tls;
 
 use layers::{Layer, Reading};
 use problem::Fault;
@@ -49,7 +59,8 @@ use problem::Fault;
 pub struct Input {
     /// Name and text of the TOML file.
     pub file: Option<(String, String)>,
-    /// All environment variables; foreign ones are let be.
+    /// All environment variables; foreign ones are let be. Some name files, which [`load`] reads: `.._FILE` for secrets, and
+    /// `CREDENTIALS_DIRECTORY`.
     pub environment: Vec<(OsString, OsString)>,
     /// Key paths and texts from flags, such as `("server.listen", "127.0.0.1:9000")`.
     pub overrides: Vec<(String, String)>,
@@ -75,6 +86,16 @@ impl Input {
         };
         let file = file.map(read).transpose()?;
         Ok(Self { file, environment: std::env::vars_os().collect(), ..Self::default() })
+    }
+
+    /// Ends the input, and overwrites what it held of the file and the flags: there may be secrets in them.
+    pub fn wipe(mut self) {
+        if let Some((_, text)) = &mut self.file {
+            text.zeroize();
+        }
+        for (_, text) in &mut self.overrides {
+            text.zeroize();
+        }
     }
 }
 
@@ -109,6 +130,7 @@ pub fn load(input: &Input) -> Result<Loaded, Problems> {
     if let Some((name, text)) = &input.file {
         readings.push(Reading::file(name, text));
     }
+    readings.push(Reading::credentials(&input.environment));
     readings.push(Reading::aliases(&input.environment));
     readings.push(Reading::environment(&input.environment));
     readings.push(Reading::flags(&input.overrides));
@@ -116,6 +138,9 @@ pub fn load(input: &Input) -> Result<Loaded, Problems> {
     let unreadable = readings.iter().any(|reading| reading.unreadable);
     let faulty: BTreeSet<String> = readings.iter().flat_map(|reading| reading.faulty.iter().cloned()).collect();
     let mut problems: Vec<Problem> = readings.iter().flat_map(|reading| reading.problems.iter().cloned()).collect();
+    let mut warnings: Vec<Problem> = readings.iter().flat_map(|reading| reading.warnings.iter().cloned()).collect();
+    let tool_tokens: Vec<_> =
+        readings.iter_mut().flat_map(|reading| std::mem::take(&mut reading.tool_tokens)).collect();
     let merged = match merge(readings.into_iter().map(|reading| reading.layer)) {
         Ok(merged) => merged,
         Err(problem) => {
@@ -124,6 +149,12 @@ pub fn load(input: &Input) -> Result<Loaded, Problems> {
         }
     };
     let (mut config, values) = merged;
+    for (name, (source, token)) in tool_tokens {
+        match config.agent.llm.tools.iter_mut().find(|tool| tool.name == name) {
+            Some(tool) => tool.token = Some(token),
+            None => warnings.push(layers::no_such_tool().at(source, format!("agent.llm.tools.{name}.token"))),
+        }
+    }
     let given = checks::Given { values: &values, faulty: &faulty };
     config.trust = checks::trust(&config, &given, input.insecure);
     // What a file that cannot be read may have held is unknown: nothing is missing yet.
@@ -133,7 +164,8 @@ pub fn load(input: &Input) -> Result<Loaded, Problems> {
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    Ok(Loaded { warnings: checks::warnings(&config, &given), summary: summary(&values), config })
+    warnings.extend(checks::warnings(&config, &given));
+    Ok(Loaded { warnings, summary: summary(&values), config })
 }
 
 fn merge(layers: impl Iterator<Item = Layer>) -> Result<(Config, Value), Problem> {

@@ -7,10 +7,12 @@ use config::{Value, ValueKind};
 use toml::de::DeValue;
 
 use super::keys::{Blank, Entries, Kind, MANAGED_MS_MAX};
+use super::otlp;
 use super::problem::Fault;
 use super::relay;
 use super::tools;
 use crate::server::facts;
+use crate::server::tokens::Grant;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
 
@@ -123,6 +125,7 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fa
 pub(super) fn entry(entries: Entries, name: &str, text: &str) -> Result<ValueKind, Fault> {
     match entries {
         Entries::Secrets => check_text(Kind::Secret, text),
+        Entries::Headers => otlp::header(name).and_then(|()| check_text(Kind::Secret, text)),
         Entries::Digits if !matches!(name.as_bytes(), [b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D']) => {
             Err(Fault::new("is not a key of a telephone", "name it by one of 0 to 9, *, #, A to D"))
         }
@@ -139,6 +142,14 @@ pub(super) fn entry(entries: Entries, name: &str, text: &str) -> Result<ValueKin
             Err(Fault::new("is not a language code", "name it by a code such as \"sv-SE\""))
         }
         Entries::Languages => check_text(Kind::Text(Blank::Refused), text),
+        // What was written is not repeated: it may be the token itself.
+        Entries::Tokens => match Grant::parse(text) {
+            Ok(_) => Ok(text.into()),
+            Err(error) => Err(Fault::new(
+                error.to_string(),
+                format!("write the line that `trunkline token --name {name}` prints"),
+            )),
+        },
         Entries::Ignored => relay::ignored(name).map(|()| text.into()),
         // The number is not repeated.
         Entries::Addresses => match Address::parse(text) {
@@ -305,9 +316,11 @@ impl Kind {
             Kind::Texts => "list of texts".to_owned(),
             Kind::Chain(choices) => format!("list of {}", words(choices)),
             Kind::Table(Entries::Secrets) => "table of secrets".to_owned(),
+            Kind::Table(Entries::Headers) => "table of secrets".to_owned(),
             Kind::Table(Entries::Parameters | Entries::Digits | Entries::Languages | Entries::Ignored) => {
                 "table of texts".to_owned()
             }
+            Kind::Table(Entries::Tokens) => "table of digests with scopes".to_owned(),
             Kind::Table(Entries::Addresses) => "table of numbers".to_owned(),
             Kind::Object => "table, or JSON text".to_owned(),
             Kind::Tools => "sections `[[agent.llm.tools]]`".to_owned(),

@@ -9,12 +9,18 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::hearing::Hearing;
+use super::limits::Limits;
 use super::llm::Llm;
+use super::otlp::Otlp;
+use super::outbound::Outbound;
+use super::recording::Recording;
 use super::relay::Relay;
-use super::secret::Secret;
 use super::speech::Speech;
+use super::tls::Tls;
 use crate::audio::Encoding;
 use crate::call::settings as call;
+use crate::secret::Secret;
+use crate::server::tokens::Grant;
 use crate::server::twilio::address::Address;
 use crate::server::twilio::public_url::PublicUrl;
 
@@ -24,6 +30,11 @@ use crate::server::twilio::public_url::PublicUrl;
 pub struct Config {
     /// The HTTP side.
     pub server: Server,
+    /// What the port speaks.
+    #[serde(default)]
+    pub tls: Tls,
+    /// What those may do who connect, and when this server has enough.
+    pub limits: Limits,
     /// The carrier's account.
     pub twilio: Twilio,
     /// Who speaks.
@@ -40,12 +51,19 @@ pub struct Config {
     pub hearing: Hearing,
     /// Who decides what is said.
     pub agent: Agent,
+    /// Whom we ask where somebody else has a say in it.
+    #[serde(default)]
+    pub outbound: Outbound,
     /// How recordings are played.
     pub player: Player,
+    /// Which calls are recorded as sound.
+    pub recording: Recording,
     /// What is recorded.
     pub tape: Tape,
     /// What is logged.
     pub log: Log,
+    /// Where traces of calls go.
+    pub otlp: Otlp,
     /// Who is believed; follows from the above.
     #[serde(skip)]
     pub trust: Trust,
@@ -75,6 +93,9 @@ pub struct Server {
     pub public_url: Option<PublicUrl>,
     /// Bearer token of the HTTP API.
     pub api_token: Option<Secret>,
+    /// Tokens of the HTTP API that are good for less, by their names.
+    #[serde(default, deserialize_with = "grants")]
+    pub tokens: BTreeMap<String, Grant>,
     /// Key of the stream tokens; to be made at start if absent.
     pub token_key: Option<Secret>,
     /// Calls at one time, 1 to 100,000.
@@ -82,8 +103,29 @@ pub struct Server {
     /// How long live calls may go on after a stop signal, up to a day.
     #[serde(rename = "drain_s", deserialize_with = "seconds")]
     pub drain: Duration,
-    /// Where calls are sent while we drain; absent: they hear busy.
+    /// Where calls are sent that we cannot take; absent: they hear busy.
     pub busy_redirect_url: Option<String>,
+    /// What a call hears before it is answered, if we cannot take it.
+    pub busy_signal: BusySignal,
+    /// Said to one that is answered already; empty: nothing.
+    pub busy_line: String,
+    /// Said to calls that are still live when the drain has lasted too long; empty: nothing.
+    pub drain_line: String,
+    /// Address of the API, health and metrics alone.
+    pub control_listen: Option<SocketAddr>,
+    /// Where agents reach this process.
+    #[serde(default, deserialize_with = "parsed")]
+    pub control_url: Option<PublicUrl>,
+}
+
+/// What a call hears that is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BusySignal {
+    /// The carrier's busy tone.
+    Tone,
+    /// A line, in the carrier's voice.
+    Line,
 }
 
 /// `[twilio]`
@@ -302,6 +344,8 @@ pub struct Tape {
     pub text: TapeText,
     /// What becomes of audio.
     pub audio: TapeAudio,
+    /// Days after which a tape is deleted, 1 to 3650; absent: never.
+    pub keep_days: Option<u32>,
 }
 
 /// What becomes of text on a tape.
@@ -399,6 +443,12 @@ impl<'de> Deserialize<'de> for Buffering {
 fn parsed<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<Option<T>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| text.parse().map_err(|_| D::Error::custom("not in the form that was checked"))).transpose()
+}
+
+fn grants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Grant>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let read = |(name, text): (String, String)| Grant::parse(&text).map(|grant| (name, grant));
+    texts.into_iter().map(read).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 fn parsed_one<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<T, D::Error> {

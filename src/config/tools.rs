@@ -1,12 +1,14 @@
 //! The tools of an agent, each a section `[[agent.llm.tools]]` with a small table of keys of its own.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 use toml::de::{DeArray, DeValue};
 
 use super::keys::{Blank, Kind};
+use super::layers::files;
 use super::problem::Fault;
 use super::read;
 use crate::agent::llm::settings::BUILT_IN_NAMES;
@@ -27,12 +29,13 @@ enum Default {
 /// Longest name of a tool, in characters; the API's own limit.
 const NAME_CHARS_MAX: usize = 64;
 
-const KEYS: [ToolKey; 8] = [
+const KEYS: [ToolKey; 9] = [
     ToolKey { name: "name", kind: Kind::Text(Blank::Refused), default: Default::Needed },
     ToolKey { name: "description", kind: Kind::Text(Blank::Refused), default: Default::Needed },
     ToolKey { name: "url", kind: Kind::HttpUrl, default: Default::Needed },
     ToolKey { name: "parameters", kind: Kind::Object, default: Default::Text(r#"{"type":"object","properties":{}}"#) },
     ToolKey { name: "token", kind: Kind::Secret, default: Default::Absent },
+    ToolKey { name: "token_file", kind: Kind::Text(Blank::Refused), default: Default::Absent },
     ToolKey { name: "timeout_ms", kind: Kind::Integer(100, 120_000), default: Default::Text("10000") },
     ToolKey { name: "filler", kind: Kind::Text(Blank::Allowed), default: Default::Text("") },
     ToolKey { name: "filler_after_ms", kind: Kind::Integer(0, 60_000), default: Default::Text("1000") },
@@ -44,6 +47,7 @@ pub(super) struct Reader {
     tools: Vec<Value>,
     names: BTreeSet<String>,
     count: usize,
+    warnings: Vec<(String, Fault)>,
 }
 
 impl Reader {
@@ -75,6 +79,12 @@ impl Reader {
                 Err(wrong) => fault(key.name, wrong),
             }
         }
+        if let Some(ValueKind::String(file)) = values.remove("token_file").map(|file| file.kind) {
+            match self.token(&place, values.contains_key("token"), Path::new(&file)) {
+                Ok(token) => drop(values.insert("token".to_owned(), Value::new(None, token))),
+                Err(wrong) => faults.push((format!("{place}.token_file"), wrong)),
+            }
+        }
         if faults.is_empty() {
             self.tools.push(Value::new(None, ValueKind::Table(values)));
         }
@@ -84,6 +94,23 @@ impl Reader {
     /// Every tool that is right.
     pub(super) fn into_value(self) -> ValueKind {
         ValueKind::Array(self.tools)
+    }
+
+    /// What works but should be looked at in what was taken since this was asked last, told as mistakes are.
+    pub(super) fn warnings(&mut self) -> Vec<(String, Fault)> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn token(&mut self, place: &str, is_given: bool, file: &Path) -> Result<ValueKind, Fault> {
+        if is_given {
+            return Err(Fault::new("is set beside token", "keep one of the two"));
+        }
+        let found =
+            files::read(file).map_err(|Fault { fault, fix }| Fault::new(format!("names a file that {fault}"), fix))?;
+        if found.is_open {
+            self.warnings.push((format!("{place}.token_file"), files::open_to_all()));
+        }
+        read::from_text(Kind::Secret, &found.text)
     }
 
     fn check(&mut self, key: &str, value: ValueKind) -> Result<ValueKind, Fault> {

@@ -12,12 +12,15 @@ pub mod twilio;
 pub use input::{Body, Input, Port, Refusal};
 pub use peers::{Peers, carrier_event};
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 
 use crate::call::action::{AgentReport, CarrierCommand, HearingCommand, Place, TtsCommand};
 use crate::call::event::{AgentEvent, CarrierEvent, Fault, FaultKind, HearingEvent, TtsEvent};
 use crate::ids::CallTime;
+use crate::secret::Secret;
 
 /// A message as it came from a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,11 @@ pub trait CarrierDialect: Send {
     fn decode(&mut self, message: Message<'_>) -> CarrierEvent;
     /// How to say a command, as a text frame.
     fn encode(&mut self, command: &CarrierCommand) -> String;
+    /// When the audio that was decoded last was spoken, by the carrier's own count from the beginning of the stream; `None`
+    /// if it does not say. It shapes no call: only recordings of what was said are laid out by it.
+    fn stamp(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Where and how to dial a voice.
@@ -57,8 +65,8 @@ pub trait CarrierDialect: Send {
 pub struct Handshake {
     /// A `ws` or `wss` URL without a secret in it.
     pub url: String,
-    /// Headers; the values of some are secret.
-    pub headers: Vec<(&'static str, String)>,
+    /// Headers. The values of some are secret, and so all are kept as if they were.
+    pub headers: Vec<(&'static str, Secret)>,
 }
 
 /// The language of a voice's WebSocket. It may have a state: what was said on the link so far.
@@ -76,8 +84,8 @@ pub trait TtsDialect: Send {
 pub struct SpeechRequest {
     /// An `http` or `https` URL, to which it is posted.
     pub url: String,
-    /// Headers; the values of some are secret.
-    pub headers: Vec<(&'static str, String)>,
+    /// Headers. The values of some are secret, and so all are kept as if they were.
+    pub headers: Vec<(&'static str, Secret)>,
     /// Its body.
     pub body: Vec<u8>,
 }

@@ -2,6 +2,8 @@
 //!
 //! A live call and its replay go through the same value, so that they cannot understand one another differently.
 
+use std::time::Duration;
+
 use super::input::{Body, Input, Port, Refusal};
 use super::{
     AgentDialect, CarrierDialect, Handshake, Message, Outgoing, SttDialect, SttLink, TtsDialect, fault_of_close,
@@ -63,6 +65,11 @@ impl Peers {
     /// How to tell the carrier, as a text frame.
     pub fn carrier_message(&mut self, command: &CarrierCommand) -> String {
         self.carrier.encode(command)
+    }
+
+    /// When the caller's audio that was decoded last was spoken, by the carrier's own count.
+    pub fn carrier_stamp(&self) -> Option<Duration> {
+        self.carrier.stamp()
     }
 
     /// How to tell a voice at a moment, unless it is in this process.

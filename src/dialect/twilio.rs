@@ -1,5 +1,7 @@
 //! Twilio Media Streams.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{CarrierDialect, Message};
@@ -26,6 +28,8 @@ pub struct Twilio {
     stream: String,
     /// All of a media message that comes before the audio.
     media_head: String,
+    /// Of the audio that came last, in milliseconds.
+    stamp: Option<u64>,
 }
 
 impl CarrierDialect for Twilio {
@@ -53,6 +57,10 @@ impl CarrierDialect for Twilio {
         };
         serde_json::to_string(&message).unwrap_or_default()
     }
+
+    fn stamp(&self) -> Option<Duration> {
+        self.stamp.map(Duration::from_millis)
+    }
 }
 
 impl Twilio {
@@ -65,6 +73,7 @@ impl Twilio {
                 if media.track.is_some_and(|track| track == "outbound") {
                     return Some(CarrierEvent::Ignored);
                 }
+                self.stamp = media.timestamp;
                 decode_payload(&media.payload).ok().map(|audio| CarrierEvent::Media(Bytes::from(audio)))
             }
             "start" => self.decode_start(&message.start?),
@@ -135,7 +144,6 @@ fn mark_of(name: &str) -> Option<MarkId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const START: &str = r#"{"event":"start","sequenceNumber":"1","streamSid":"MZ1","start":{"accountSid":"AC1",
         "streamSid":"MZ1","callSid":"CA2","tracks":["inbound"],
@@ -184,6 +192,29 @@ mod tests {
         assert_eq!(decode(r#"{"event":"mark","mark":{"name":"m17"}}"#), CarrierEvent::Mark(MarkId(17)));
         assert_eq!(decode(r#"{"event":"stop","stop":{"callSid":"CA2"}}"#), CarrierEvent::Stopped);
         assert_eq!(decode(r#"{"event":"connected","protocol":"Call","version":"1.0.0"}"#), CarrierEvent::Ignored);
+    }
+
+    #[test]
+    fn a_stamp_is_read_in_any_form_and_its_nonsense_costs_no_audio() {
+        let mut twilio = Twilio::default();
+        assert_eq!(twilio.stamp(), None);
+        let cases = [
+            (r#","timestamp":"1040""#, Some(1_040)),
+            (r#","timestamp":60"#, Some(60)),
+            ("", None),
+            (r#","timestamp":"soon""#, None),
+            (r#","timestamp":-5"#, None),
+            (r#","timestamp":2.5"#, None),
+            (r#","timestamp":null"#, None),
+            (r#","timestamp":true"#, None),
+            (r#","timestamp":[1,{"a":2}]"#, None),
+            (r#","timestamp":{"a":[2]}"#, None),
+        ];
+        for (stamp, expected) in cases {
+            let text = format!(r#"{{"event":"media","media":{{"payload":"/w=="{stamp}}}}}"#);
+            assert_eq!(twilio.decode(Message::Text(&text)), CarrierEvent::Media(Bytes::from_static(&[0xFF])), "{text}");
+            assert_eq!(twilio.stamp(), expected.map(Duration::from_millis), "{text}");
+        }
     }
 
     #[test]

@@ -14,12 +14,12 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 
 use super::connect::{ByteStream, Connect, Tcp};
 use crate::dialect::{Handshake, Refusal};
-use crate::http::{TrustError, trust};
+use crate::http::{TrustError, distrust, trust};
 
 /// From the first packet to the end of the handshake. Two lost first packets (sent again after 1 and 3 s) are survived, and
 /// it is shorter than the silence after which the core gives a turn up, so that a link that was slow once is not dialled
 /// twice for the same text.
-const DIAL_LIMIT: Duration = Duration::from_millis(3_500);
+pub const DIAL_LIMIT: Duration = Duration::from_millis(3_500);
 /// A chunk of 90 ms is 2 to 4 kB of base64.
 const READ_BYTES: usize = 8 * 1024;
 const WRITE_BYTES: usize = 4 * 1024;
@@ -61,7 +61,7 @@ impl Dialler {
         let unreachable = |error: &dyn std::fmt::Display| Refusal::Unreachable(error.to_string());
         let mut request = handshake.url.as_str().into_client_request().map_err(|error| unreachable(&error))?;
         for (name, value) in handshake.headers {
-            let mut value = HeaderValue::try_from(value).map_err(|error| unreachable(&error))?;
+            let mut value = HeaderValue::try_from(value.expose()).map_err(|error| unreachable(&error))?;
             value.set_sensitive(true);
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
@@ -99,30 +99,17 @@ fn place_of(url: &Uri) -> Result<(&str, u16), UrlError> {
 }
 
 fn refusal_of(error: &WsError) -> Refusal {
-    use rustls::{CertificateError, Error as TlsFault};
     if let WsError::Http(response) = error {
         return Refusal::Status(response.status().as_u16());
     }
     let tls = if let WsError::Tls(TlsError::Rustls(fault)) = error {
         Some(&**fault)
     } else if let WsError::Io(fault) = error {
-        fault.get_ref().and_then(|inner| inner.downcast_ref::<TlsFault>())
+        fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
     } else {
         None
     };
-    match tls {
-        // A bad signature is what an authority of the right name with another key looks like.
-        Some(TlsFault::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
-            Refusal::Untrusted(
-                "the server's certificate is from an unknown authority; name its certificate in ca_file".to_owned(),
-            )
-        }
-        Some(TlsFault::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => Refusal::Untrusted("the server's certificate is for another host name than the URL's".to_owned()),
-        Some(fault @ TlsFault::InvalidCertificate(_)) => Refusal::Untrusted(fault.to_string()),
-        Some(_) | None => Refusal::Unreachable(error.to_string()),
-    }
+    tls.and_then(distrust).map_or_else(|| Refusal::Unreachable(error.to_string()), Refusal::Untrusted)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::figures::{Figures, Notice};
 use crate::call::event::{AgentEvent, VoiceIndex};
 use crate::dialect::{Body, Input, Port};
 use crate::ids::TurnId;
@@ -22,6 +23,7 @@ pub struct Inbox {
     /// The input that was taken last is an agent's.
     is_agents: bool,
     speaking: Speaking,
+    notice: Notice,
 }
 
 /// The voice that was given text last.
@@ -54,6 +56,11 @@ impl Inbox {
         self.speaking.clone()
     }
 
+    /// Where those who watch find what the call counted.
+    pub(super) fn notice(&self) -> Notice {
+        self.notice.clone()
+    }
+
     pub(super) fn sender(&self) -> mpsc::Sender<Input> {
         self.sender.clone()
     }
@@ -75,12 +82,18 @@ pub struct CallPort {
     sent: Arc<Mutex<u64>>,
     handled: watch::Receiver<u64>,
     speaking: Speaking,
+    notice: Notice,
 }
 
 impl CallPort {
     /// The voice that was given text last, if one was.
     pub fn voice(&self) -> Option<VoiceIndex> {
         Some(self.speaking.0.load(Ordering::Relaxed)).filter(|voice| *voice != Speaking::NOBODY)
+    }
+
+    /// What the call counted so far, as it stood at most a second ago, or at its end.
+    pub fn figures(&self) -> Figures {
+        self.notice.get()
     }
 
     /// A turn that nobody else has.
@@ -146,9 +159,17 @@ pub fn inbox_above(below: TurnId) -> (CallPort, Inbox) {
     let (dealt, handled) = watch::channel(0);
     let turns = Arc::new(AtomicU32::new(below.0));
     let speaking = Speaking(Arc::new(AtomicUsize::new(Speaking::NOBODY)));
-    let port =
-        CallPort { sender: sender.clone(), below, turns, sent: Arc::default(), handled, speaking: speaking.clone() };
-    (port, Inbox { sender, receiver, handled: dealt, is_agents: false, speaking })
+    let notice = Notice::default();
+    let port = CallPort {
+        sender: sender.clone(),
+        below,
+        turns,
+        sent: Arc::default(),
+        handled,
+        speaking: speaking.clone(),
+        notice: notice.clone(),
+    };
+    (port, Inbox { sender, receiver, handled: dealt, is_agents: false, speaking, notice })
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What a node counts. A registry of its own, so that many servers can live in one process.
 
 mod accounts;
+mod ends;
+mod limits;
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,32 +17,34 @@ use prometheus_client::registry::Registry;
 
 use crate::call::action::{AgentReport, EndReason};
 use crate::call::stats::Stats;
+use crate::http::outbound::{Purpose, Watch};
 use accounts::Accounts;
 pub(super) use accounts::{AccountMeter, Refused, Spared};
+pub use ends::SpanEnd;
+pub(super) use ends::{ClipEnd, PhraseEnd};
+pub use limits::Limit;
 
 /// Why requests and streams are refused. `stream`: it did not start, or not with a good token.
-pub const REFUSALS: [&str; 7] = ["full", "draining", "signature", "stream", "api_token", "host", "origin"];
+/// `scope`: a good token of the API that is not for what was asked; `guessing`: no good one, from somebody who has had none
+/// too often of late; `handshake`: no TLS.
+pub const REFUSALS: [&str; 12] = [
+    "full",
+    "draining",
+    "strained",
+    "account_rate",
+    "signature",
+    "stream",
+    "api_token",
+    "scope",
+    "guessing",
+    "handshake",
+    "host",
+    "origin",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Label {
     kind: &'static str,
-}
-
-/// What became of a recording that was to be played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ClipEnd {
-    Fetched,
-    Cached,
-    Failed,
-}
-
-/// What became of a phrase: one that a call wanted, or one that was to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PhraseEnd {
-    Hit,
-    Miss,
-    Made,
-    Failed,
 }
 
 /// Counters and histograms of a node.
@@ -49,6 +54,7 @@ pub struct Meter {
     calls: Gauge,
     ended: Family<Label, Counter>,
     refused: Family<Label, Counter>,
+    outbound_refused: Family<Label, Counter>,
     frames: Family<Label, Counter>,
     lateness: Histogram,
     held: Histogram,
@@ -69,10 +75,18 @@ pub struct Meter {
     clips: Family<Label, Counter>,
     phrases: Family<Label, Counter>,
     phrase_bytes: Gauge,
+    tls_reloads: Family<Label, Counter>,
+    certificate_until: Gauge,
     panics: Counter,
     reports_lost: Counter,
     tape_lines_lost: Counter,
     tapes_broken: Counter,
+    spans: Family<Label, Counter>,
+    recordings: Counter,
+    recordings_broken: Counter,
+    recording_lost: Counter<f64, AtomicU64>,
+    files_expired: Family<Label, Counter>,
+    limits: limits::Limits,
 }
 
 /// One live call.
@@ -99,6 +113,7 @@ impl Default for Meter {
             calls: Gauge::default(),
             ended: Family::default(),
             refused: Family::default(),
+            outbound_refused: Family::default(),
             frames: Family::default(),
             lateness: seconds(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1.0]),
             held: seconds(&[0.02, 0.06, 0.1, 0.14, 0.18, 0.25, 0.5, 1.0, 2.0, 5.0]),
@@ -119,10 +134,18 @@ impl Default for Meter {
             clips: Family::default(),
             phrases: Family::default(),
             phrase_bytes: Gauge::default(),
+            tls_reloads: Family::default(),
+            certificate_until: Gauge::default(),
             panics: Counter::default(),
             reports_lost: Counter::default(),
             tape_lines_lost: Counter::default(),
             tapes_broken: Counter::default(),
+            spans: Family::default(),
+            recordings: Counter::default(),
+            recordings_broken: Counter::default(),
+            recording_lost: Counter::default(),
+            files_expired: Family::default(),
+            limits: limits::Limits::default(),
         };
         meter.register();
         meter.begin();
@@ -136,6 +159,9 @@ impl Meter {
         to.register("calls", "Calls that are live", self.calls.clone());
         to.register("calls_ended", "Calls that ended, by reason", self.ended.clone());
         to.register("refused", "Requests that were refused, by reason", self.refused.clone());
+        let outbound =
+            "Requests of ours that were not made, since whoever was to be asked may not be, by what was wanted";
+        to.register("outbound_refused", outbound, self.outbound_refused.clone());
         to.register("frames", "Audio frames from (in) and to (out) carriers", self.frames.clone());
         to.register("send_lateness_seconds", "How long after its due time a frame was sent", self.lateness.clone());
         to.register("clear_held_seconds", "Audio that the carrier held when it was cleared", self.held.clone());
@@ -160,10 +186,23 @@ impl Meter {
             "Phrases, by whether a call found them spoken already and whether they could be spoken beforehand";
         to.register("phrases", phrases, self.phrases.clone());
         to.register("phrase_cache_bytes", "Speech that is kept for calls to come", self.phrase_bytes.clone());
+        let reloads = "Changed files of the server's certificate, by whether they could be used";
+        to.register("tls_reloads", reloads, self.tls_reloads.clone());
+        let until = "When the server's certificate expires, in Unix time; 0: the port speaks no TLS";
+        to.register("tls_certificate_not_after_seconds", until, self.certificate_until.clone());
         to.register("task_panics", "Tasks of calls that panicked", self.panics.clone());
         to.register("agent_reports_lost", "Reports that an agent did not take", self.reports_lost.clone());
         to.register("tape_lines_lost", "Lines of tapes that the disk was too slow for", self.tape_lines_lost.clone());
         to.register("tapes_broken", "Tapes that could not be written to their end", self.tapes_broken.clone());
+        to.register("otlp_spans", "Spans of traces, by what became of them", self.spans.clone());
+        to.register("recordings", "Calls whose recording was begun", self.recordings.clone());
+        let broken = "Recordings that could not be begun, or written to their end";
+        to.register("recordings_broken", broken, self.recordings_broken.clone());
+        let lost = "Sound of calls that is missing in their recordings";
+        to.register("recording_lost_seconds", lost, self.recording_lost.clone());
+        let expired = "Files that were deleted because of their age";
+        to.register("files_expired", expired, self.files_expired.clone());
+        self.limits.register(to);
     }
 
     /// Begins every series at zero: a rate over one that appears with its first count misses that count.
@@ -177,6 +216,7 @@ impl Meter {
             EndReason::AgentLost,
             EndReason::TimeUp,
             EndReason::Idle,
+            EndReason::SentAway,
         ]
         .map(end_name);
         for (family, kinds) in [
@@ -184,13 +224,18 @@ impl Meter {
             (&self.frames, &["in", "out"]),
             (&self.marks, &["played", "flushed", "stale", "disbelieved", "lapsed"]),
             (&self.refused, &REFUSALS),
+            (&self.outbound_refused, &Purpose::ALL.map(Purpose::name)),
             (&self.clips, &["fetched", "cached", "failed"]),
+            (&self.files_expired, &["recording", "tape"]),
+            (&self.tls_reloads, &["done", "failed"]),
             (&self.phrases, &["hit", "miss", "made", "failed"]),
+            (&self.spans, &[SpanEnd::Sent, SpanEnd::Dropped, SpanEnd::Failed].map(SpanEnd::name)),
         ] {
             for kind in kinds {
                 drop(family.get_or_create(&Label { kind }));
             }
         }
+        self.limits.begin();
     }
 
     /// All of it in the text format of OpenMetrics.
@@ -207,6 +252,16 @@ impl Meter {
         self.refused.get_or_create(&Label { kind }).inc();
     }
 
+    /// The files of the certificate changed; `kind` is `done` or `failed`.
+    pub fn tls_reloaded(&self, kind: &'static str) {
+        self.tls_reloads.get_or_create(&Label { kind }).inc();
+    }
+
+    /// The certificate that is in use expires then, in seconds of Unix time.
+    pub fn certificate_until(&self, not_after: i64) {
+        self.certificate_until.set(not_after);
+    }
+
     /// Counts a live call until the result is dropped, in whichever way the call ends.
     pub(super) fn call_started(&self) -> LiveCount {
         self.calls.inc();
@@ -215,6 +270,17 @@ impl Meter {
 
     pub(super) fn call_ended(&self, reason: EndReason) {
         self.ended.get_or_create(&Label { kind: end_name(reason) }).inc();
+        match reason {
+            EndReason::Idle => self.limit(Limit::Idle),
+            EndReason::TimeUp => self.limit(Limit::Duration),
+            EndReason::CarrierStopped
+            | EndReason::CarrierLost
+            | EndReason::HungUp
+            | EndReason::SpeechFailed
+            | EndReason::AgentDone
+            | EndReason::AgentLost
+            | EndReason::SentAway => {}
+        }
     }
 
     pub(super) fn panicked(&self) {
@@ -265,8 +331,32 @@ impl Meter {
         self.tapes_broken.inc();
     }
 
-    pub(super) fn sent(&self, late: Duration) {
+    /// So many spans were sent or lost.
+    pub fn spans(&self, end: SpanEnd, spans: usize) {
+        self.spans.get_or_create(&Label { kind: end.name() }).inc_by(spans as u64);
+    }
+
+    pub(super) fn recording_begun(&self) {
+        self.recordings.inc();
+    }
+
+    pub(super) fn recording_broken(&self) {
+        self.recordings_broken.inc();
+    }
+
+    pub(super) fn recording_lost(&self, span: Duration) {
+        self.recording_lost.inc_by(span.as_secs_f64());
+    }
+
+    /// Counts files that were deleted because of their age; `kind` is `recording` or `tape`.
+    pub fn expired(&self, kind: &'static str, count: u64) {
+        self.files_expired.get_or_create(&Label { kind }).inc_by(count);
+    }
+
+    /// A frame was sent, so long after its due time.
+    pub fn sent(&self, late: Duration) {
         self.lateness.observe(late.as_secs_f64());
+        self.limits.sent(late);
     }
 
     pub(super) fn cleared(&self, held: Duration) {
@@ -314,6 +404,12 @@ impl Meter {
     }
 }
 
+impl Watch for Meter {
+    fn outbound_refused(&self, purpose: Purpose) {
+        self.outbound_refused.get_or_create(&Label { kind: purpose.name() }).inc();
+    }
+}
+
 /// Name of an end in metrics, events and logs.
 pub const fn end_name(reason: EndReason) -> &'static str {
     match reason {
@@ -325,6 +421,7 @@ pub const fn end_name(reason: EndReason) -> &'static str {
         EndReason::AgentLost => "agent_lost",
         EndReason::TimeUp => "time_up",
         EndReason::Idle => "idle",
+        EndReason::SentAway => "sent_away",
     }
 }
 

@@ -9,6 +9,7 @@ mod carrier;
 mod clock;
 mod connect;
 mod dial;
+pub mod figures;
 mod hearing;
 pub mod inbox;
 mod link;
@@ -17,7 +18,10 @@ pub mod meter;
 mod outbox;
 pub mod phrases;
 mod player;
-mod record;
+pub mod probe;
+mod rate;
+pub mod record;
+pub mod recording;
 mod requests;
 mod tts;
 
@@ -36,12 +40,14 @@ pub use app::AppLink;
 pub use carrier::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 pub use clock::Clock;
 pub use connect::{ByteStream, Connect, Tcp};
-pub use dial::Dialler;
+pub use dial::{DIAL_LIMIT, Dialler};
 pub use hearing::HearingLink;
 pub use inbox::{CallPort, Inbox, inbox, inbox_above};
 pub use meter::Meter;
 pub use phrases::Phrases;
+pub use rate::{Rate, Rates};
 pub use record::{Shelf, Tap};
+pub use recording::{Recording, Recordings};
 pub use tts::VoiceLink;
 
 use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason, TtsCommand};
@@ -54,6 +60,7 @@ use crate::ids::CallTime;
 use crate::player::Player;
 use crate::tape::What;
 use app::App;
+use figures::{Figures, Lateness, Notice};
 use hearing::Hearing;
 use outbox::{Outbox, outbox};
 use tts::Links;
@@ -85,9 +92,20 @@ pub struct CallSetup {
     pub first: Vec<Input>,
     /// Where the call is recorded, if it is.
     pub tape: Option<Tap>,
-    /// The node is about to stop; the call goes on.
+    /// Where it is recorded as sound, if it is.
+    pub recording: Option<Recording>,
+    /// What its node wants of it.
+    pub stopping: Stopping,
+}
+
+/// What a node that stops wants of its calls, one after the other. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping {
+    /// The node is about to stop; calls go on.
     pub drain: CancellationToken,
-    /// The call has to end now.
+    /// Calls say goodbye and end.
+    pub leave: CancellationToken,
+    /// Calls end now.
     pub cancel: CancellationToken,
 }
 
@@ -107,8 +125,8 @@ where
 {
     let mut tasks = JoinSet::new();
     let (outbox, pending) = outbox(setup.settings.playout.lead);
-    tasks.spawn(carrier::write(writer, pending, inbox.sender()));
-    tasks.spawn(carrier::read(reader, inbox.sender()));
+    tasks.spawn(carrier::write(writer, pending, inbox.sender(), setup.meter.clone()));
+    tasks.spawn(carrier::read(reader, inbox.sender(), setup.meter.clone()));
     let others = (setup.player, &setup.phrases, setup.meter.clone());
     let (links, voices) = Links::new(setup.voices, setup.settings.chain, others, inbox.sender());
     let (hearing, hearing_dialect) = Hearing::new(setup.hearing, inbox.sender(), setup.meter.clone());
@@ -123,13 +141,15 @@ where
         hearing,
         app,
         speaking: inbox.speaking(),
+        notice: inbox.notice(),
+        lateness: Lateness::default(),
         meter: setup.meter,
         tape: setup.tape,
+        recording: setup.recording,
         tasks,
         outbox,
         own: setup.first.into(),
-        drain: setup.drain,
-        cancel: setup.cancel,
+        stopping: setup.stopping,
         absorbed: Stats::default(),
         absorbed_at: CallTime::ZERO,
     };
@@ -157,14 +177,16 @@ struct Driver {
     hearing: Hearing,
     app: App,
     speaking: inbox::Speaking,
+    notice: Notice,
+    lateness: Lateness,
     meter: Arc<Meter>,
     tape: Option<Tap>,
+    recording: Option<Recording>,
     tasks: JoinSet<()>,
     outbox: Outbox,
     /// Inputs that the driver itself has to give, before any other.
     own: VecDeque<Input>,
-    drain: CancellationToken,
-    cancel: CancellationToken,
+    stopping: Stopping,
     absorbed: Stats,
     absorbed_at: CallTime,
 }
@@ -172,6 +194,7 @@ struct Driver {
 /// What ended a wait.
 enum Woken {
     Cancelled,
+    Leaving,
     Draining,
     /// There is room for what waits for the carrier.
     Room,
@@ -186,9 +209,10 @@ impl Driver {
     async fn run(&mut self, mut inbox: Inbox, observer: &mut impl FnMut(CallTime, &AgentReport)) -> EndReason {
         let sleep = tokio::time::sleep_until(Instant::now());
         // Made once, not at every event, and obeyed once.
-        let cancelled = self.cancel.clone().cancelled_owned().fuse();
-        let draining = self.drain.clone().cancelled_owned().fuse();
-        tokio::pin!(sleep, cancelled, draining);
+        let Stopping { drain, leave, cancel } = self.stopping.clone();
+        let (cancelled, leaving) = (cancel.cancelled_owned().fuse(), leave.cancelled_owned().fuse());
+        let draining = drain.cancelled_owned().fuse();
+        tokio::pin!(sleep, cancelled, leaving, draining);
         loop {
             if let Some(reason) = self.act(observer) {
                 return reason;
@@ -202,6 +226,7 @@ impl Driver {
                 None => tokio::select! {
                     biased;
                     () = &mut cancelled => Woken::Cancelled,
+                    () = &mut leaving => Woken::Leaving,
                     () = &mut draining => Woken::Draining,
                     () = self.outbox.room() => Woken::Room,
                     () = passed(self.outbox.hopeless_at()) => Woken::Stalled,
@@ -225,12 +250,14 @@ impl Driver {
         let hang_up = || What::Input(Input { port: Port::Agent, body: Body::Agent(AgentEvent::HangUp) });
         match woken {
             Woken::Cancelled => Some(hang_up()),
+            Woken::Leaving => Some(What::Leave),
             Woken::Draining => Some(What::Drain),
             Woken::Room => {
                 self.outbox.refill();
                 None
             }
             Woken::Stalled => {
+                self.meter.limit(meter::Limit::SlowReader);
                 tracing::warn!("the carrier takes too little; the call ends");
                 Some(What::Input(Input { port: Port::Carrier, body: Body::Stuck }))
             }
@@ -262,6 +289,9 @@ impl Driver {
         // Before the call takes it: should the call panic, the cause is on the tape.
         if let Some(tape) = &mut self.tape {
             tape.take(now, taken, &event);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.take(now, &event, self.peers.carrier_stamp());
         }
         self.call.handle(now, event);
     }
@@ -303,6 +333,8 @@ impl Driver {
                     if let (Some(tape), AgentReport::CallerSpeech(change)) = (&mut self.tape, &report) {
                         tape.heard(*change);
                     }
+                    // Whoever is told of something finds it counted.
+                    self.show();
                     observer(now, &report);
                 }
                 Action::End(reason) => {
@@ -318,31 +350,45 @@ impl Driver {
 
     fn tell_carrier(&mut self, command: &CarrierCommand) {
         match command {
-            CarrierCommand::Media { late, .. } => self.meter.sent(*late),
+            CarrierCommand::Media { late, .. } => {
+                self.meter.sent(*late);
+                self.lateness.observe(*late);
+            }
             CarrierCommand::Clear { held } => self.meter.cleared(*held),
             CarrierCommand::Mark(_) => {}
         }
         if let Some(tape) = &mut self.tape {
             tape.sent(command);
         }
+        if let Some(recording) = &mut self.recording {
+            recording.sent(command);
+        }
         let message = self.peers.carrier_message(command);
         self.outbox.push(command, message);
     }
 
-    /// Brings what the core counted since the last time into the metrics.
+    /// Brings what the core counted since the last time into the metrics, and before the eyes of those who watch.
     fn absorb(&mut self, now: CallTime) {
         let stats = *self.call.stats();
         self.meter.absorb(&self.absorbed, &stats);
+        self.show();
         self.absorbed = stats;
         self.absorbed_at = now;
     }
 
+    /// Shows the figures of the call to those who watch.
+    fn show(&self) {
+        self.notice.put(Figures { stats: *self.call.stats(), lateness: self.lateness });
+    }
+
     /// Says goodbye on every socket. When this returns, every task of the call has ended.
     async fn leave(self) {
-        let Driver { mut tasks, outbox, links, hearing, app, meter, tape, .. } = self;
+        let Driver { mut tasks, outbox, links, hearing, app, meter, tape, recording, .. } = self;
         let withdrawn = outbox.withdrawn();
         // Each pump ends when its outbox does, once the rest of it is written and the peer has closed as well.
         drop((outbox, links, hearing, app));
+        // It is as long as the call, which is over.
+        drop(recording);
         let goodbyes = async {
             while let Some(ended) = tasks.join_next().await {
                 if ended.is_err_and(|error| error.is_panic()) {

@@ -215,6 +215,7 @@ impl Refusal {
                     FetchError::Status(_)
                     | FetchError::Url
                     | FetchError::Plain
+                    | FetchError::Refused(_)
                     | FetchError::Redirect
                     | FetchError::Kind
                     | FetchError::Long,
@@ -229,6 +230,7 @@ impl Refusal {
 mod tests {
     use super::*;
     use crate::audio::{Encoding, SourceFormat};
+    use crate::http::outbound::{Outbound, Rules};
     use crate::ids::TurnId;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -248,7 +250,8 @@ mod tests {
         /// A link whose call takes `room` inputs before it has to be read.
         fn start(room: usize) -> Bench {
             let settings = crate::player::Settings { allow_http: true, ..crate::player::Settings::default() };
-            let (player, meter) = (Player::new(settings).unwrap(), Arc::<Meter>::default());
+            let local = Outbound::new(Rules::default().with_loopback());
+            let (player, meter) = (Player::new(settings, &local).unwrap(), Arc::<Meter>::default());
             let ((commands, pending), (to, inbox)) = (mpsc::channel(64), mpsc::channel(room));
             let mut tasks = JoinSet::new();
             tasks.spawn(serve(player, meter.clone(), PORT, to, pending));

@@ -69,7 +69,7 @@ fn nature(config: &config::Hearing) -> (Joins, TurnEnd, Duration) {
 }
 
 fn access(url: &str, api_key: Option<&Secret>) -> Access {
-    Access { url: url.to_owned(), api_key: api_key.map(|key| key.expose().to_owned()).unwrap_or_default() }
+    Access { url: url.to_owned(), api_key: api_key.cloned().unwrap_or_default() }
 }
 
 fn ink(config: &config::CartesiaHearing) -> (Settings, Option<&Path>) {
@@ -153,7 +153,7 @@ mod tests {
         let (hearing, hearer) = (hearing.unwrap(), hearer.unwrap());
         assert_eq!(hearing.name, provider);
         let (handshake, _) = hearer.settings.dialect(MediaFormat::TELEPHONE).unwrap().dial(None);
-        assert!(handshake.headers.iter().any(|(_, value)| value.ends_with('k')), "{:?}", handshake.headers);
+        assert!(handshake.headers.iter().any(|(_, value)| value.expose().ends_with('k')), "{:?}", handshake.headers);
         (hearing.joins, hearing.turn_end, hearing.session.unwrap().as_secs(), handshake.url)
     }
 

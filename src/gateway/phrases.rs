@@ -30,7 +30,8 @@ pub(super) fn phrases(config: &Config, call: &CallSettings, agent: &AgentSetting
         AgentSettings::Relay(app) => of_app(app, call),
         AgentSettings::Api => Vec::new(),
     };
-    let lines = own.into_iter().chain(plain(of_lifetime(call))).chain(plain(config.speech.phrases.iter().cloned()));
+    let opening = plain([call.conversation.announcement.clone()]);
+    let lines = opening.chain(own).chain(plain(of_lifetime(call))).chain(plain(config.speech.phrases.iter().cloned()));
     let phrase = |(line, delivery): Line| Phrase::of_line(&line, call.text, first.buffering, 0, delivery);
     let mut phrases: Vec<Phrase> = Vec::new();
     for phrase in lines.filter_map(phrase).chain(apology(call)) {
@@ -77,7 +78,7 @@ fn of_lifetime(call: &CallSettings) -> Vec<String> {
     let lifetime = &call.conversation.lifetime;
     let asked = lifetime.idle.map(|_| lifetime.idle_lines.clone()).unwrap_or_default();
     let goodbye = (lifetime.idle.is_some() || lifetime.longest.is_some()).then(|| lifetime.goodbye.clone());
-    asked.into_iter().chain(goodbye).collect()
+    asked.into_iter().chain(goodbye).chain([lifetime.leaving.clone()]).collect()
 }
 
 /// What the last voice says when nobody of the chain can speak: then many calls may want it at once.
@@ -99,7 +100,9 @@ mod tests {
 
     /// Voice and text of every phrase.
     fn built(toml: &str) -> Vec<(usize, String, Delivery)> {
-        let file = Some(("test.toml".to_owned(), format!("speech.cartesia.url = \"ws://127.0.0.1:9/tts\"\n{toml}")));
+        let quiet = if toml.contains("drain_line") { "" } else { "server.drain_line = \"\"\n" };
+        let toml = format!("speech.cartesia.url = \"ws://127.0.0.1:9/tts\"\n{quiet}{toml}");
+        let file = Some(("test.toml".to_owned(), toml));
         let loaded = load(&Input { file, ..Input::default() }).map_err(|problems| problems.to_string()).unwrap();
         let call = settings(&loaded.config).unwrap().call;
         call.phrases.into_iter().map(|phrase| (phrase.voice, phrase.text, phrase.delivery)).collect()
@@ -136,8 +139,22 @@ mod tests {
         assert_eq!(texts(&format!("{toml}call.max_s = 60\n")), expected(&[(0, "Bye."), (0, "One moment.")]));
         let idle = texts(&format!("{toml}call.idle_s = 60\n"));
         assert_eq!(idle, expected(&[(0, "Hello?"), (0, "Bye."), (0, "One moment.")]));
+        // Every live call wants it at the same moment.
+        let stops = "agent.kind = \"api\"\nserver.drain_line = \"We close.\"\n";
+        assert_eq!(texts(stops), expected(&[(0, "We close.")]));
         let long = format!("agent.kind = \"api\"\nspeech.phrases = [\"{}\", \"...\"]\n", "word ".repeat(201));
         assert_eq!(texts(&long), expected(&[]));
+    }
+
+    #[test]
+    fn what_recorded_calls_begin_with_is_spoken_before_all_else() {
+        let directory = std::env::temp_dir().join(format!("trunkline-phrases-{}", std::process::id()));
+        let line =
+            "agent.kind = \"api\"\nrecording.announcement = \" This call is recorded. \"\nspeech.phrases = [\"Hi.\"]\n";
+        let recorded = format!("{line}recording.dir = {directory:?}\n");
+        assert_eq!(texts(&recorded), expected(&[(0, "This call is recorded."), (0, "Hi.")]));
+        assert_eq!(texts(line), expected(&[(0, "Hi.")]));
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

@@ -7,6 +7,8 @@ use crate::call::settings::{Conversation, Interruptible, OnAgentLost};
 use crate::config::{AgentKind, Config, Interruption, Relay};
 use crate::dialect::relay::{Settings, Setup};
 use crate::driver::Dialler;
+use crate::http::outbound::Outbound;
+use crate::secret::Secret;
 use crate::server::twilio::signature::{Algorithm, sign};
 use crate::server::{AfterApp, RelayApp};
 
@@ -20,7 +22,11 @@ pub(super) fn app(config: &Config) -> Result<RelayApp, GatewayError> {
     let relay = &config.agent.relay;
     // A checked configuration has one.
     let url = relay.url.clone().unwrap_or_default();
-    let signature = auth_token(config).map(|token| sign(Algorithm::HmacSha1, &token, &url, &[]));
+    let signature = config
+        .twilio
+        .auth_token
+        .as_ref()
+        .map(|token| Secret::new(sign(Algorithm::HmacSha1, token.expose(), &url, &[])));
     let settings = Settings {
         url,
         signature,
@@ -48,9 +54,9 @@ pub(super) fn app(config: &Config) -> Result<RelayApp, GatewayError> {
 }
 
 /// The app that is asked what follows its session, if there is one.
-pub(super) fn after(config: &Config) -> Result<Option<AfterApp>, GatewayError> {
+pub(super) fn after(config: &Config, outbound: &Outbound) -> Result<Option<AfterApp>, GatewayError> {
     let url = chosen(config).and_then(|relay| relay.action_url.as_deref());
-    Ok(url.map(|url| AfterApp::new(url, auth_token(config))).transpose()?)
+    Ok(url.map(|url| AfterApp::new(url, config.twilio.auth_token.clone(), outbound)).transpose()?)
 }
 
 /// How a call with an app is a conversation.
@@ -71,10 +77,6 @@ pub(super) const fn interruption(word: Interruption) -> Interruptible {
         Interruption::Dtmf => Interruptible::Dtmf,
         Interruption::None => Interruptible::None,
     }
-}
-
-fn auth_token(config: &Config) -> Option<String> {
-    config.twilio.auth_token.as_ref().map(|token| token.expose().to_owned())
 }
 
 #[cfg(test)]
@@ -128,8 +130,8 @@ mod tests {
             app.settings.signature.unwrap()
         };
         // Vectors: twilio-python 9.13.0, `RequestValidator.compute_signature`.
-        assert_eq!(signature("wss://gw.example.com/twilio/relay"), "HkrTGR9GuKJmZOov+8Ilrv/eTFk=");
+        assert_eq!(signature("wss://gw.example.com/twilio/relay"), Secret::new("HkrTGR9GuKJmZOov+8Ilrv/eTFk="));
         let with_query = signature("wss://gw.example.com/twilio/relay?token=abc123&foo=bar");
-        assert_eq!(with_query, "1xU5UYafRx+Kf3b+iwsfqe1zwGA=");
+        assert_eq!(with_query, Secret::new("1xU5UYafRx+Kf3b+iwsfqe1zwGA="));
     }
 }

@@ -3,8 +3,12 @@
 //! HTTP/1.1 alone, so that dropping an answer closes its connection, which is how a server is told to stop. No redirect is
 //! followed by itself, since it would carry a key or a signed form to somebody else. No referrer is sent. How long an answer
 //! may take is its asker's affair: each has another idea of it.
+//!
+//! [`Http`] asks servers that the operator named. Where somebody else has a say in whom we ask, [`outbound::Guarded`] does.
 
 mod body;
+pub mod outbound;
+mod proxy;
 mod trust;
 
 use std::fmt;
@@ -16,10 +20,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Request, Response, Url};
+use reqwest::{Client, ClientBuilder, Request, RequestBuilder, Response, Url};
 
 pub use body::{BodyEnd, read};
-pub use trust::{TrustError, trust};
+pub use proxy::proxy_for;
+pub use trust::{TrustError, distrust, trust};
+
+use crate::secret::Secret;
 
 /// From the first packet to the end of the TLS handshake, unless somebody has another wish.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -95,31 +102,30 @@ impl Http {
     /// # Errors
     /// [`HttpError::Trust`] and [`HttpError::Client`].
     pub fn new(settings: Settings<'_>) -> Result<Self, HttpError> {
-        let tls = trust(settings.authorities)?;
-        let builder = || {
-            Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .http1_only()
-                .redirect(Policy::none())
-                .referer(false)
-                .tcp_nodelay(true)
-                .connect_timeout(settings.connect)
-                .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
-        };
-        let loopback = builder().no_proxy().build()?;
+        let loopback = builder(settings)?.no_proxy().build()?;
         let web = match settings.proxies {
             Proxies::Never => loopback.clone(),
-            Proxies::Environment => builder().build()?,
+            Proxies::Environment => builder(settings)?.build()?,
         };
         Ok(Http { web, loopback })
     }
 
     /// The client for `url`.
     pub fn client(&self, url: &Url) -> &Client {
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if is_loopback { &self.loopback } else { &self.web }
+        if is_loopback(url) { &self.loopback } else { &self.web }
     }
+}
+
+/// What every client has in common. Proxies are still to be decided on.
+fn builder(settings: Settings<'_>) -> Result<ClientBuilder, HttpError> {
+    Ok(Client::builder()
+        .tls_backend_preconfigured(trust(settings.authorities)?)
+        .http1_only()
+        .redirect(Policy::none())
+        .referer(false)
+        .tcp_nodelay(true)
+        .connect_timeout(settings.connect)
+        .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION"))))
 }
 
 impl Exchange for Http {
@@ -138,9 +144,23 @@ pub fn parse_url(text: &str, name: &'static str) -> Result<Url, HttpError> {
     if is_of_http(&url) { Ok(url) } else { Err(HttpError::Url(name)) }
 }
 
+/// Whether a URL leads to this host itself, where no proxy is asked.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Whether a URL is one of HTTP with a host in it.
 pub fn is_of_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.has_host()
+}
+
+/// A request on behalf of a call that is traced: with the header `traceparent` of W3C's Trace Context.
+pub fn traced(request: RequestBuilder, traceparent: Option<&str>) -> RequestBuilder {
+    match traceparent {
+        Some(traceparent) => request.header("traceparent", traceparent),
+        None => request,
+    }
 }
 
 /// The value of an `Authorization` header with `key`, which is kept out of what is written about the request; `name` is what
@@ -148,8 +168,8 @@ pub fn is_of_http(url: &Url) -> bool {
 ///
 /// # Errors
 /// [`HttpError::Key`].
-pub fn bearer(key: &str, name: &'static str) -> Result<HeaderValue, HttpError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| HttpError::Key(name))?;
+pub fn bearer(key: &Secret, name: &'static str) -> Result<HeaderValue, HttpError> {
+    let mut value = HeaderValue::try_from(key.after("Bearer ").expose()).map_err(|_| HttpError::Key(name))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -170,10 +190,10 @@ mod tests {
 
     #[test]
     fn a_key_is_never_shown() {
-        let value = bearer("hunter2", "api_key").unwrap();
+        let value = bearer(&Secret::new("hunter2"), "api_key").unwrap();
         assert_eq!(value.to_str().unwrap(), "Bearer hunter2");
         assert!(!format!("{value:?}").contains("hunter2"));
-        let error = bearer("hunter\n2", "api_key").unwrap_err();
+        let error = bearer(&Secret::new("hunter\n2"), "api_key").unwrap_err();
         assert_eq!(error.to_string(), "api_key cannot stand in a header");
         assert!(!format!("{error:?}").contains("hunter"));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 /// Why there can be no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,20 @@ pub fn trust(authorities: Option<&Path>) -> Result<ClientConfig, TrustError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(tls)
+}
+
+/// What is wrong with the certificate of a server that was not believed; `None` if TLS failed for another reason.
+pub fn distrust(fault: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(fault_of_it) = fault else { return None };
+    // A bad signature is what an authority of the right name with another key looks like.
+    if matches!(fault_of_it, CertificateError::UnknownIssuer | CertificateError::BadSignature) {
+        Some("the server's certificate is from an unknown authority; name its certificate in ca_file".to_owned())
+    } else if matches!(fault_of_it, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
+    {
+        Some("the server's certificate is for another host name than the URL's".to_owned())
+    } else {
+        Some(fault.to_string())
+    }
 }
 
 fn authorities_in(file: &Path) -> Result<RootCertStore, TrustError> {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::{Response, Url};
+use reqwest::{Client, Response, Url};
 
-use crate::http::{self, BodyEnd, Http, HttpError};
+use crate::http::outbound::{Guarded, Outbound, Purpose, Refused, refusal_of};
+use crate::http::{self, BodyEnd, HttpError};
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 3;
@@ -41,6 +42,9 @@ pub enum FetchError {
     /// It would come unencrypted.
     #[error("the source is http, and player.allow_http is not set")]
     Plain,
+    /// Whoever has it may not be asked.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// No connection, or no answer on it.
     #[error("the server of the recording cannot be reached")]
     Unreachable,
@@ -71,7 +75,7 @@ pub(super) struct Fetched {
 
 /// Fetches files over one pool of connections.
 pub(super) struct Fetcher {
-    http: Http,
+    guarded: Guarded,
     allow_http: bool,
     bytes_max: usize,
 }
@@ -79,13 +83,13 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// A fetcher that trusts the authorities of the web. It asks no proxy, sends no referrer, and follows redirects itself,
     /// so that each of them is checked as the first URL was.
-    pub(super) fn new(allow_http: bool, bytes_max: usize) -> Result<Self, HttpError> {
-        Ok(Fetcher { http: Http::new(http::Settings::default())?, allow_http, bytes_max })
+    pub(super) fn new(allow_http: bool, bytes_max: usize, outbound: &Outbound) -> Result<Self, HttpError> {
+        let guarded = Guarded::new(http::Settings::default(), outbound, Purpose::Play)?;
+        Ok(Fetcher { guarded, allow_http, bytes_max })
     }
 
-    /// The one door: every URL passes it before anybody is asked for it, also those of redirects. Rules about hosts and
-    /// addresses belong here.
-    pub(super) fn admit(&self, url: &str) -> Result<Url, FetchError> {
+    /// The one door: every URL passes it before anybody is asked for it, also those of redirects.
+    pub(super) fn admit(&self, url: &str) -> Result<(&Client, Url), FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Url)?;
         match url.scheme() {
             "https" => {}
@@ -93,19 +97,20 @@ impl Fetcher {
             "http" => return Err(FetchError::Plain),
             _ => return Err(FetchError::Url),
         }
-        if url.has_host() { Ok(url) } else { Err(FetchError::Url) }
+        if url.has_host() { Ok((self.guarded.client(&url)?, url)) } else { Err(FetchError::Url) }
     }
 
     /// Fetches a file. It has no limit of time of its own, and may be dropped at any point.
     pub(super) async fn fetch(&self, url: &str) -> Result<Fetched, FetchError> {
-        let mut url = self.admit(url)?;
+        let (mut client, mut url) = self.admit(url)?;
         for _ in 0..=REDIRECTS_MAX {
-            let asked = self.http.client(&url).get(url.clone()).header(ACCEPT, WANTED).send();
-            let answer = asked.await.map_err(|_| FetchError::Unreachable)?;
+            let asked = client.get(url.clone()).header(ACCEPT, WANTED).send();
+            let failed = |error| refusal_of(&error).map_or(FetchError::Unreachable, FetchError::Refused);
+            let answer = asked.await.map_err(failed)?;
             if answer.status().is_redirection() {
                 let target = answer.headers().get(LOCATION).and_then(|target| target.to_str().ok());
                 let target = target.and_then(|target| url.join(target).ok()).ok_or(FetchError::Redirect)?;
-                url = self.admit(target.as_str())?;
+                (client, url) = self.admit(target.as_str())?;
                 continue;
             }
             if answer.status() != reqwest::StatusCode::OK {
@@ -167,14 +172,14 @@ mod tests {
 
     #[test]
     fn only_the_web_is_asked_and_only_encrypted() {
-        let strict = Fetcher::new(false, 1).unwrap();
+        let strict = Fetcher::new(false, 1, &Outbound::default()).unwrap();
         let admitted = |fetcher: &Fetcher, url: &str| fetcher.admit(url).map(drop);
         assert_eq!(admitted(&strict, "https://example.com/a.wav?b=c"), Ok(()));
         assert_eq!(admitted(&strict, "http://example.com/a.wav"), Err(FetchError::Plain));
         for url in ["", "a.wav", "/a.wav", "file:///a.wav", "ftp://example.com/a.wav", "data:audio/wav,", "https://"] {
             assert_eq!(admitted(&strict, url), Err(FetchError::Url), "{url}");
         }
-        assert_eq!(admitted(&Fetcher::new(true, 1).unwrap(), "http://example.com/a.wav"), Ok(()));
+        assert_eq!(admitted(&Fetcher::new(true, 1, &Outbound::default()).unwrap(), "http://example.com/a.wav"), Ok(()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::http::HttpError;
+use crate::http::outbound::Outbound;
 use cache::Cache;
 pub use decode::DecodeError;
 pub use fetch::FetchError;
@@ -100,25 +101,25 @@ impl std::fmt::Debug for Player {
 }
 
 impl Player {
-    /// A player that has played nothing yet. Threads come from the runtime's blocking pool when they are needed.
+    /// A player that has played nothing yet, and asks whom `outbound` allows. Threads come from the runtime's blocking pool when they are needed.
     ///
     /// # Errors
     /// [`HttpError`]: there can be no HTTP client.
-    pub fn new(settings: Settings) -> Result<Self, HttpError> {
+    pub fn new(settings: Settings, outbound: &Outbound) -> Result<Self, HttpError> {
         let workers = settings.workers.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Player(Arc::new(Shared {
             settings,
-            fetcher: Fetcher::new(settings.allow_http, settings.file_bytes_max)?,
+            fetcher: Fetcher::new(settings.allow_http, settings.file_bytes_max, outbound)?,
             fetches: Semaphore::new(FETCHES_MAX),
             workers: Arc::new(Semaphore::new(workers)),
             cache: Mutex::new(Cache::new(settings.cache_bytes)),
         })))
     }
 
-    /// Whether a URL is one that would be fetched, without asking anybody.
+    /// Whether a URL is one that would be fetched, without asking anybody. Where its name leads is found out later.
     ///
     /// # Errors
-    /// [`FetchError::Url`] or [`FetchError::Plain`].
+    /// [`FetchError::Url`], [`FetchError::Plain`] or [`FetchError::Refused`].
     pub fn admits(&self, url: &str) -> Result<(), FetchError> {
         self.0.fetcher.admit(url).map(drop)
     }
@@ -166,7 +167,7 @@ impl Player {
         let decoded = tokio::task::spawn_blocking(move || {
             // Held here and not by the caller, who may be gone before the thread is free again.
             let _held = worker;
-            decode::decode(file, rate, length_max)
+            Sound::decode(file, rate, length_max)
         });
         // A panic inside the decoder ends its thread and arrives here as an error: the file was strange enough.
         Ok(decoded.await.unwrap_or(Err(DecodeError::Broken))?)

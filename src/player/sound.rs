@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::decode::{self, DecodeError};
 use crate::audio::pcm;
 
 /// Decoded samples of one channel. A clone is a reference.
@@ -29,6 +30,15 @@ impl Sound {
         let mut bytes = Vec::with_capacity(samples.len() * Self::SAMPLE);
         pcm::write_into(samples, &mut bytes);
         Sound { pcm: Bytes::from(bytes), rate }
+    }
+
+    /// The sound of a WAV or MP3 file, as one channel of `rate` samples a second. Takes a second for ten minutes of MP3: not for a
+    /// thread that others wait for.
+    ///
+    /// # Errors
+    /// [`DecodeError`], [`DecodeError::Long`] among it if it plays longer than `length_max`.
+    pub fn decode(file: Vec<u8>, rate: u32, length_max: Duration) -> Result<Self, DecodeError> {
+        decode::decode(file, rate, length_max)
     }
 
     /// Its length, played once.

@@ -1,15 +1,18 @@
 //! The player against a server on this machine that does what a test wants.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
+use crate::http::outbound::{Lookup, Refused, Rules, Special};
 
 /// What the server does with a path.
 #[derive(Clone)]
@@ -109,7 +112,8 @@ fn redirect(to: &str) -> Page {
 
 fn player(limit_ms: u64) -> Player {
     let limit = Duration::from_millis(limit_ms);
-    Player::new(Settings { allow_http: true, file_bytes_max: 20_000, limit, ..Settings::default() }).unwrap()
+    let settings = Settings { allow_http: true, file_bytes_max: 20_000, limit, ..Settings::default() };
+    Player::new(settings, &Outbound::new(Rules::default().with_loopback())).unwrap()
 }
 
 async fn length(player: &Player, url: &str) -> Result<u128, PlayerError> {
@@ -185,7 +189,7 @@ async fn redirects_are_followed_and_checked_like_the_first_url() {
     })
     .await;
     assert_eq!(length(&player(10_000), &server.url("/1")).await, Ok(100));
-    let strict = Player::new(Settings::default()).unwrap();
+    let strict = Player::new(Settings::default(), &Outbound::default()).unwrap();
     assert_eq!(length(&strict, &server.url("/1")).await, Err(PlayerError::Fetch(FetchError::Plain)));
     assert_eq!(server.asked(), 4, "the strict one asked nobody");
 }
@@ -238,4 +242,37 @@ async fn what_failed_or_must_not_be_kept_is_fetched_again() {
         assert!(length(&player, &server.url("/bad")).await.is_err());
     }
     assert_eq!(server.asked(), 4);
+}
+
+#[tokio::test]
+async fn a_redirect_to_this_host_is_not_followed() {
+    let server = Server::start(|address| {
+        let port = address.port();
+        vec![
+            ("/number", redirect(&format!("http://127.0.0.1:{port}/a.wav"))),
+            ("/name", redirect(&format!("http://localhost:{port}/a.wav"))),
+            ("/hidden", redirect(&format!("http://2130706433:{port}/a.wav"))),
+            ("/mapped", redirect(&format!("http://[::ffff:127.0.0.1]:{port}/a.wav"))),
+            ("/a.wav", page("\r\nContent-Type: audio/wav", file(800))),
+        ]
+    })
+    .await;
+    // The name may be asked, wherever it leads; nothing else on this host may.
+    struct Home;
+    impl Lookup for Home {
+        fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+            async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) }.boxed()
+        }
+    }
+    let mut rules = Rules::default();
+    rules.exempt("library.test").unwrap();
+    let outbound = Outbound::new(rules).looking_up(Arc::new(Home));
+    let player = Player::new(Settings { allow_http: true, ..Settings::default() }, &outbound).unwrap();
+    let url = |path: &str| server.url(path).replace("127.0.0.1", "library.test");
+    assert_eq!(length(&player, &url("/a.wav")).await, Ok(100));
+    let refused = PlayerError::Fetch(FetchError::Refused(Refused::Address(Special::Loopback)));
+    for path in ["/number", "/name", "/hidden", "/mapped"] {
+        assert_eq!(length(&player, &url(path)).await, Err(refused.clone()), "{path}");
+    }
+    assert_eq!(server.asked(), 5, "the recording was asked for once");
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sound::Listener;
 use crate::call::Call;
 use crate::call::action::{Action, AgentReport, CarrierCommand, EndReason, HearingCommand, TtsCommand};
 use crate::call::event::{Event, LinkNumber, VoiceIndex};
@@ -88,13 +89,20 @@ pub struct Session {
     peers: Peers,
     audio: Audio,
     digest: Digest,
+    /// Whoever listens.
+    listener: Option<Listener>,
 }
 
 impl Session {
     /// A call as it was when it was accepted.
     pub fn new(header: &Header) -> Self {
         let call = Call::new(header.settings.clone());
-        Session { call, peers: header.peers(), audio: header.audio, digest: Digest::default() }
+        Session { call, peers: header.peers(), audio: header.audio, digest: Digest::default(), listener: None }
+    }
+
+    /// The same, and somebody listens.
+    pub(super) fn aloud(header: &Header) -> Self {
+        Session { listener: Some(Listener::default()), ..Session::new(header) }
     }
 
     /// Takes one thing at its time and tells everything that the call sends because of it, in order.
@@ -110,6 +118,9 @@ impl Session {
     }
 
     pub(super) fn handle(&mut self, now: CallTime, event: Event, mut tell: impl FnMut(Sent)) {
+        if let Some(listener) = self.listener.as_mut().filter(|_| !self.call.is_over()) {
+            listener.took(now, &event, self.peers.carrier_stamp());
+        }
         self.call.handle(now, event);
         while let Some(action) = self.call.poll_action() {
             self.carry_out(now, action, &mut tell);
@@ -155,6 +166,9 @@ impl Session {
 
     fn tell_carrier(&mut self, command: &CarrierCommand) -> Sent {
         self.digest.take(command, self.audio);
+        if let Some(listener) = &mut self.listener {
+            listener.told(command);
+        }
         Sent::Carrier(self.peers.carrier_message(command))
     }
 
@@ -187,6 +201,20 @@ impl Session {
                     Outgoing::Binary(_) | Outgoing::Close { .. } => {}
                 });
             }
+        }
+    }
+
+    /// Gives what can be heard so far to `hear`, with its rate.
+    pub(super) fn give_sound(&mut self, hear: &mut impl FnMut(u32, &[i16])) {
+        if let Some(listener) = &mut self.listener {
+            listener.give(hear);
+        }
+    }
+
+    /// The call makes no more sound.
+    pub(super) fn end_sound(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.end();
         }
     }
 

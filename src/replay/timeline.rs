@@ -82,6 +82,7 @@ impl Timeline {
             What::Input(Input { port, body }) => Some(format!("<- {port:?} {}", by_length(body))),
             What::Wake | What::End(_) => None,
             What::Drain => Some("the node is about to stop".to_owned()),
+            What::Leave => Some("the node stops and says goodbye".to_owned()),
             What::Speech(speech) => Some(format!("<- detector {speech:?}")),
             What::Lost(lines) => Some(format!("{lines} lines are missing here")),
         }

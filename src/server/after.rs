@@ -22,7 +22,9 @@ use super::twilio::twiml;
 use super::twilio::webhook::Fields;
 use super::web;
 use super::webhook::{body_of, check, xml};
-use crate::http::{self, Http, HttpError};
+use crate::http::outbound::{Guarded, Outbound, Purpose, Refused, refusal_of};
+use crate::http::{self, HttpError};
+use crate::secret::Secret;
 
 /// Our route, the `action` of the `<Connect>` that we answer with.
 pub(super) const AFTER: &str = "/twilio/after";
@@ -34,9 +36,9 @@ const ENDING_LIMIT: Duration = Duration::from_secs(2);
 /// The app that is asked what to do with a call after its session. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
 pub struct AfterApp {
-    http: Http,
+    guarded: Guarded,
     url: Url,
-    auth_token: Option<String>,
+    auth_token: Option<Secret>,
 }
 
 impl fmt::Debug for AfterApp {
@@ -61,6 +63,8 @@ pub enum AfterAppError {
 enum Unsaid {
     #[error("how the session ended is not known on this node")]
     Unknown,
+    #[error("the app may not be asked: {0}")]
+    Forbidden(#[from] Refused),
     #[error("the app cannot be reached")]
     Unreachable(#[source] reqwest::Error),
     #[error("the app did not answer within {} s", APP_LIMIT.as_secs())]
@@ -72,29 +76,34 @@ enum Unsaid {
 }
 
 impl AfterApp {
-    /// An app at `url`, `https` or `http`. Requests are signed with `auth_token`, if there is one.
+    /// An app at `url`, `https` or `http`, if `outbound` allows it. Requests are signed with `auth_token`, if there is one.
     ///
     /// # Errors
     /// [`AfterAppError`].
-    pub fn new(url: &str, auth_token: Option<String>) -> Result<Self, AfterAppError> {
+    pub fn new(url: &str, auth_token: Option<Secret>, outbound: &Outbound) -> Result<Self, AfterAppError> {
         let mut url = Url::parse(url).map_err(|_| AfterAppError::Url)?;
         if !http::is_of_http(&url) {
             return Err(AfterAppError::Url);
         }
         // What stands behind `#` is never sent, so that nobody could check a signature over it.
         url.set_fragment(None);
-        Ok(AfterApp { http: web::client()?, url, auth_token })
+        let guarded = Guarded::new(http::Settings::default(), outbound, Purpose::Action)?;
+        Ok(AfterApp { guarded, url, auth_token })
     }
 
     /// Posts the form, signed as the carrier signs; the TwiML of the answer.
     async fn ask(&self, form: &[(&str, &str)]) -> Result<String, Unsaid> {
-        let mut request = self.http.client(&self.url).post(self.url.clone()).form(form);
+        let mut request = self.guarded.client(&self.url)?.post(self.url.clone()).form(form);
         if let Some(auth_token) = &self.auth_token {
-            let signature = sign(Algorithm::HmacSha1, auth_token, self.url.as_str(), form);
+            let signature = sign(Algorithm::HmacSha1, auth_token.expose(), self.url.as_str(), form);
             request = request.header(SIGNATURE_HEADER, signature);
         }
         let exchange = async {
-            let response = request.send().await.map_err(|error| Unsaid::Unreachable(error.without_url()))?;
+            let failed = |error| match refusal_of(&error) {
+                Some(refused) => Unsaid::Forbidden(refused),
+                None => Unsaid::Unreachable(error.without_url()),
+            };
+            let response = request.send().await.map_err(failed)?;
             if !response.status().is_success() {
                 return Err(Unsaid::Refused(response.status().as_u16()));
             }
@@ -139,7 +148,8 @@ async fn said(node: &Node, fields: &Fields) -> Result<String, Unsaid> {
     let app = node.settings().after_app.as_ref().ok_or(Unsaid::Unknown)?;
     let call = fields.call_sid().map_err(|_| Unsaid::Unknown)?;
     let ended = node.aftermath().wait(&call, ENDING_LIMIT).await.ok_or(Unsaid::Unknown)?;
-    let session = session_fields(&ended);
+    let mut session = session_fields(&ended);
+    session.extend(node.control_url().map(|url| ("ControlUrl", url)));
     let is_ours = |name: &str| session.iter().any(|(ours, _)| *ours == name);
     let mut form: Vec<(&str, &str)> = fields.iter().filter(|(name, _)| !is_ours(name)).collect();
     form.extend(session.iter().map(|(name, value)| (*name, value.as_str())));

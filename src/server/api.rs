@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -13,9 +14,10 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::board::TurnView;
+use super::board::{CallEvent, CallState, TurnView};
 use super::calls::LiveCall;
 use super::carrier::ControlError;
+use super::fields::Fields;
 use super::node::Node;
 use super::say::HEARD_LIMIT;
 use super::twilio::rest::RestError;
@@ -25,7 +27,7 @@ use crate::driver::inbox::CallOver;
 /// What a request is told when it cannot be served. It may quote names of fields, never their values.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
-    #[error("there is no such call")]
+    #[error("there is no such call on this node: ask the one that its events and webhooks name as control_url")]
     NoCall,
     #[error("the call is over")]
     Over(#[from] CallOver),
@@ -41,6 +43,8 @@ pub(super) enum ApiError {
     Body(StatusCode, String),
     #[error("not heard within {} s", HEARD_LIMIT.as_secs())]
     NotHeard,
+    #[error("the log of this process cannot be changed from here")]
+    NoLog,
     #[error(transparent)]
     Control(#[from] ControlError),
 }
@@ -59,7 +63,9 @@ impl ApiError {
             ApiError::Field { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::Body(status, _) => *status,
             ApiError::NotHeard | ApiError::Control(ControlError::Rest(RestError::Slow)) => StatusCode::GATEWAY_TIMEOUT,
-            ApiError::Control(ControlError::NoCredentials | ControlError::NoPublicUrl) => StatusCode::NOT_IMPLEMENTED,
+            ApiError::NoLog | ApiError::Control(ControlError::NoCredentials | ControlError::NoPublicUrl) => {
+                StatusCode::NOT_IMPLEMENTED
+            }
             ApiError::Control(ControlError::Parameters(_)) => StatusCode::CONFLICT,
             ApiError::Control(ControlError::Rest(
                 RestError::Refused { .. } | RestError::Unreachable(_) | RestError::Answer | RestError::Url,
@@ -81,6 +87,7 @@ impl IntoResponse for ApiError {
             | ApiError::NoTurn(_)
             | ApiError::Body(..)
             | ApiError::NotHeard
+            | ApiError::NoLog
             | ApiError::Control(_) => serde_json::Value::Null,
         };
         let mut body = json!({ "error": self.to_string() });
@@ -99,45 +106,107 @@ struct CallView {
     /// As the carrier names it; empty if it did not say.
     direction: String,
     seconds: f64,
+    state: CallState,
     /// Who was given text last.
     #[serde(skip_serializing_if = "Option::is_none")]
     voice: Option<String>,
     /// Turns that another voice went on with.
     failovers: u32,
-    turns: Vec<TurnView>,
+    /// Turns that were opened, those that are not listed any more included.
+    turn_count: u64,
+    /// Times that speech was cut off.
+    interruptions: u64,
+    /// Times that the carrier ran dry in the middle of a turn.
+    underruns: u64,
+    /// How long the caller waited for the last answer to something that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_wait_ms: Option<f64>,
+    /// At most so late were 99 of 100 frames.
+    late_p99_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turns: Option<Vec<TurnView>>,
+}
+
+/// Whether calls are shown with their turns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// With all that was heard of late.
+    Turns,
+    /// In figures alone.
+    Figures,
+}
+
+/// What one has to know of a node to read the list of its calls.
+#[derive(Serialize)]
+struct NodeView {
+    /// Since it began to serve.
+    uptime_s: f64,
+    calls: usize,
+    calls_max: usize,
+    draining: bool,
 }
 
 impl CallView {
-    fn of(node: &Node, live: &LiveCall) -> Self {
-        let voice = live.port.voice().and_then(|voice| node.settings().call.voices.get(voice));
+    fn of(node: &Node, live: &LiveCall, depth: Depth) -> Self {
+        let voices = &node.settings().call.voices;
+        // Behind the voices and the player stands, for each voice, what it has spoken beforehand.
+        let voice =
+            live.port.voice().and_then(|at| voices.get(at).or_else(|| voices.get(at.checked_sub(voices.len() + 1)?)));
+        let (state, last_wait) = live.state();
+        let figures = live.port.figures();
+        let ms = |span: Duration| span.as_micros() as f64 / 1_000.0;
         CallView {
             id: live.id.clone(),
             call_sid: live.call.to_string(),
             stream_sid: live.stream.to_string(),
             direction: live.about.facts.direction.clone(),
             seconds: live.seconds(),
+            state,
             voice: voice.map(|voice| voice.name.to_string()),
             failovers: live.failovers(),
-            turns: live.turns(),
+            turn_count: live.turns_opened(),
+            interruptions: figures.stats.barge_ins,
+            underruns: figures.stats.underruns,
+            last_wait_ms: last_wait.map(ms),
+            late_p99_ms: ms(figures.lateness.p99()),
+            turns: (depth == Depth::Turns).then(|| live.turns()),
         }
     }
 }
 
 /// `GET /v1/calls`.
-pub(super) async fn list(State(node): State<Node>) -> Response {
-    let calls: Vec<CallView> = node.calls().all().iter().map(|live| CallView::of(&node, live)).collect();
-    Json(json!({ "calls": calls })).into_response()
+pub(super) async fn list(State(node): State<Node>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    let mut query = Fields::of_query(query.as_deref().unwrap_or_default())?;
+    let depth = if query.flag("turns")?.unwrap_or(true) { Depth::Turns } else { Depth::Figures };
+    query.finish()?;
+    let calls: Vec<CallView> = node.calls().all().iter().map(|live| CallView::of(&node, live, depth)).collect();
+    let view = NodeView {
+        uptime_s: node.uptime().as_secs_f64(),
+        calls: calls.len(),
+        calls_max: node.settings().calls_max,
+        draining: node.stopping().drain.is_cancelled(),
+    };
+    Ok(Json(json!({ "node": view, "calls": calls })).into_response())
 }
 
 /// `GET /v1/calls/{id}`.
 pub(super) async fn show(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    Ok(Json(CallView::of(&node, &*find(&node, &id)?)).into_response())
+    Ok(Json(CallView::of(&node, &*find(&node, &id)?, Depth::Turns)).into_response())
 }
 
 /// `POST /v1/calls/{id}/clear`: silence at once, every turn is dropped.
 pub(super) async fn clear(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, ApiError> {
     find(&node, &id)?.port.tell(AgentEvent::Clear).await?;
     Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// An event, and where the node is that tells it: behind a balancer nobody else knows the call.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    event: &'a CallEvent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_url: Option<&'a str>,
 }
 
 /// `GET /v1/calls/{id}/events`: server-sent events, `started` first whenever it was, until the call has ended.
@@ -149,21 +218,25 @@ pub(super) async fn events(
     // The call holds the sending end: holding it here as well would keep the stream open for ever.
     let (begun, watch) = live.watch();
     drop(live);
-    let stream = futures_util::stream::unfold(Some((begun, watch)), |state| async move {
-        let (begun, mut watch) = state?;
+    let control_url = node.control_url();
+    let stream = futures_util::stream::unfold(Some((begun, watch, control_url)), |state| async move {
+        let (begun, mut watch, control_url) = state?;
         let event = match begun {
             Some(event) => Ok(event),
             None => watch.recv().await,
         };
         match event {
             Ok(event) => {
-                let data = serde_json::to_string(&*event).unwrap_or_default();
-                let next = (!event.what.is_last()).then_some((None, watch));
-                Some((Ok(Event::default().event(event.what.name()).data(data)), next))
+                let name = event.what.name();
+                let is_last = event.what.is_last();
+                let data = serde_json::to_string(&Told { event: &event, control_url: control_url.as_deref() });
+                let event = Event::default().event(name).data(data.unwrap_or_default());
+                Some((Ok(event), (!is_last).then_some((None, watch, control_url))))
             }
             Err(RecvError::Lagged(missed)) => {
-                let event = Event::default().event("missed").data(json!({ "events": missed }).to_string());
-                Some((Ok(event), Some((None, watch))))
+                let data = json!({ "events": missed, "control_url": control_url });
+                let event = Event::default().event("missed").data(data.to_string());
+                Some((Ok(event), Some((None, watch, control_url))))
             }
             Err(RecvError::Closed) => None,
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::audio::vad;
-use crate::call::action::{AgentReport, Cause, Flow, Heard, Wait};
+use crate::call::action::{AgentReport, Flow, Heard, Wait};
 use crate::driver::meter::end_name;
 use crate::ids::{CallTime, TurnId};
 
@@ -46,6 +46,9 @@ pub(super) struct TurnView {
     voices: Option<Vec<Cow<'static, str>>>,
     #[serde(skip)]
     pub(super) is_held: bool,
+    /// Audio of it was sent.
+    #[serde(skip)]
+    is_begun: bool,
     /// It has had its last text.
     #[serde(skip)]
     pub(super) is_closed: bool,
@@ -148,14 +151,33 @@ impl What {
     }
 }
 
+/// What a call is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallState {
+    /// The caller hears a turn.
+    Speaking,
+    /// A turn is opened but not heard yet, or the caller has said something that nobody has answered yet.
+    Thinking,
+    /// Neither: it is the caller's turn.
+    Listening,
+}
+
 /// The turns of one call.
 #[derive(Debug, Default)]
 pub(super) struct Board {
     turns: VecDeque<TurnView>,
+    /// The caller has said something, and no turn was opened since.
+    is_asked: bool,
+    is_caller_speaking: bool,
+    /// How long the caller waited for the last answer.
+    pub(super) last_wait: Option<Duration>,
     /// When the stream began.
     started_at: Option<CallTime>,
     /// The newest turn that is not remembered any more.
     forgotten: Option<TurnId>,
+    /// Turns that were opened, those that are forgotten included.
+    pub(super) turns_opened: u64,
     /// Times that another voice went on with a turn.
     pub(super) failovers: u32,
     pub(super) is_over: bool,
@@ -170,10 +192,14 @@ impl Board {
                 What::Started
             }
             AgentReport::TurnStarted { turn } => {
+                self.is_asked = false;
                 self.open(*turn);
                 What::TurnStarted { turn: *turn }
             }
             AgentReport::FirstAudio { turn, first_byte } => {
+                if let Some(view) = self.turn_mut(*turn) {
+                    view.is_begun = true;
+                }
                 What::FirstAudio { turn: *turn, first_byte_ms: millis(*first_byte) }
             }
             AgentReport::Heard { turn, heard } => {
@@ -189,14 +215,13 @@ impl Board {
             AgentReport::Interrupted { turn, heard, cause, .. } => {
                 self.open(*turn);
                 let (text, heard_ms) = self.heard(*turn, heard, Some(Outcome::Interrupted));
-                let cause = match cause {
-                    Cause::Speech => "speech",
-                    Cause::Dtmf => "dtmf",
-                    Cause::Request => "request",
-                    Cause::Preempted => "preempted",
-                    Cause::CallEnded => "call_ended",
-                };
-                What::Interrupted { turn: *turn, cause, heard: text, heard_ms, estimated: heard.estimated }
+                What::Interrupted {
+                    turn: *turn,
+                    cause: cause.name(),
+                    heard: text,
+                    heard_ms,
+                    estimated: heard.estimated,
+                }
             }
             AgentReport::FailedOver { turn, from, to, fault } => {
                 self.failovers += 1;
@@ -213,8 +238,10 @@ impl Board {
                 What::SpeechFailed { turn: *turn, reason: fault.reason.clone() }
             }
             AgentReport::Digit(digit) => What::Digit { digit: *digit },
-            AgentReport::CallerSpeech(vad::Change::Started) => What::CallerSpeech { speaking: true },
-            AgentReport::CallerSpeech(vad::Change::Stopped) => What::CallerSpeech { speaking: false },
+            AgentReport::CallerSpeech(change @ (vad::Change::Started | vad::Change::Stopped)) => {
+                self.is_caller_speaking = *change == vad::Change::Started;
+                What::CallerSpeech { speaking: self.is_caller_speaking }
+            }
             AgentReport::CallerSpeech(vad::Change::Paused | vad::Change::Resumed) => return None,
             AgentReport::Flow { turn, flow } => {
                 if let Some(view) = self.turn_mut(*turn) {
@@ -222,11 +249,15 @@ impl Board {
                 }
                 return None;
             }
-            AgentReport::Prompt { text, last, .. } => What::Prompt { text: text.clone(), last: *last },
+            AgentReport::Prompt { text, last, .. } => {
+                self.is_asked |= last;
+                What::Prompt { text: text.clone(), last: *last }
+            }
             AgentReport::HearingFailed { fault } => What::HearingFailed { reason: fault.reason.clone() },
             AgentReport::AgentLost { fault } => What::AgentLost { reason: fault.reason.clone() },
             AgentReport::Announced { turn, text } => What::Announced { turn: *turn, text: text.clone() },
             AgentReport::Answered { turn, wait } => {
+                self.last_wait = Some(wait.total());
                 if let Some(view) = self.turn_mut(*turn) {
                     view.wait = Some(WaitView::from(wait));
                 }
@@ -246,6 +277,19 @@ impl Board {
             }
         };
         Some(CallEvent::new(at, what))
+    }
+
+    /// What the call is doing.
+    pub(super) fn state(&self) -> CallState {
+        let mut live = self.turns.iter().filter(|view| view.outcome == Outcome::Live).peekable();
+        let is_opened = live.peek().is_some();
+        if live.any(|view| view.is_begun) {
+            CallState::Speaking
+        } else if (is_opened || self.is_asked) && !self.is_caller_speaking {
+            CallState::Thinking
+        } else {
+            CallState::Listening
+        }
     }
 
     /// The event that every watcher sees first, if it is past.
@@ -283,6 +327,7 @@ impl Board {
         if self.turn(turn).is_some() {
             return;
         }
+        self.turns_opened += 1;
         if self.turns.len() >= TURNS_MAX {
             // The oldest that is over; there are never as many live ones.
             let over = self.turns.iter().position(|view| view.outcome != Outcome::Live).unwrap_or(0);
@@ -298,6 +343,7 @@ impl Board {
             wait: None,
             voices: None,
             is_held: false,
+            is_begun: false,
             is_closed: false,
             has_failed: false,
         });

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Sink, Stream};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, CallEvent, TurnView};
+use super::board::{Board, CallEvent, CallState, TurnView};
 use super::carrier::{About, Control};
 use super::facts::Facts;
+use super::lines::{self, CallLine};
 use super::node::{AgentSettings, Node, lock, unix_time};
 use super::relay::{APP_TURNS_MAX, Course};
 use super::twilio::address::Address;
@@ -22,12 +23,13 @@ use crate::agent::llm::{Transfer, TransferError};
 use crate::agent::script;
 use crate::call::action::AgentReport;
 use crate::call::event::{AgentEvent, Fault, FaultKind, Play, Say, Start};
+use crate::call::summary::Summaries;
 use crate::dialect::{CarrierDialect, Input};
 use crate::driver::inbox::CallOver;
-use crate::driver::meter::end_name;
-use crate::driver::{CallPort, CallSetup, Frame, inbox, inbox_above, run_call};
+use crate::driver::{CallPort, CallSetup, Frame, Stopping, inbox, inbox_above, run_call};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
 use crate::tape;
+use crate::traces;
 
 /// Events that a slow watcher may be behind before it is told that it missed some.
 const EVENTS_BEHIND_MAX: usize = 128;
@@ -60,6 +62,12 @@ impl LiveCall {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// What it is doing, and how long the caller waited for the last answer.
+    pub(super) fn state(&self) -> (CallState, Option<Duration>) {
+        let board = lock(&self.board);
+        (board.state(), board.last_wait)
+    }
+
     pub(super) fn turns(&self) -> Vec<TurnView> {
         lock(&self.board).turns()
     }
@@ -67,6 +75,11 @@ impl LiveCall {
     /// Turns that another voice went on with, however long ago.
     pub(super) fn failovers(&self) -> u32 {
         lock(&self.board).failovers
+    }
+
+    /// Turns that were opened so far, those that are not remembered included.
+    pub(super) fn turns_opened(&self) -> u64 {
+        lock(&self.board).turns_opened
     }
 
     pub(super) fn turn(&self, id: TurnId) -> Option<TurnView> {
@@ -211,8 +224,7 @@ impl Transfer for ByCarrier {
 /// What bounds a call from outside.
 pub(super) struct CallLimits {
     pub(super) seat: OwnedSemaphorePermit,
-    pub(super) drain: CancellationToken,
-    pub(super) cancel: CancellationToken,
+    pub(super) stopping: Stopping,
 }
 
 /// Runs an accepted call to its end.
@@ -245,8 +257,26 @@ pub(super) async fn run<R, W>(
     if hearer.is_none() {
         settings.conversation.hearing = None;
     }
-    let session = relay.map(|app| (app, app.session(&start.call, &live.about, unix_time())));
+    let hearing_name =
+        node.settings().hearing.as_ref().filter(|_| hearer.is_some()).map(|hearer| hearer.settings.name());
+    let mut summaries = Summaries::new(&settings.voices);
+    let trace = node.settings().traces.as_ref().map(|traces| {
+        let about = traces::About {
+            call: start.call.to_string(),
+            stream: start.stream.to_string(),
+            agent: node.settings().agent.name(),
+            model: match &node.settings().agent {
+                AgentSettings::Llm(llm) => Some(llm.model_name().to_owned()),
+                AgentSettings::Script(_) | AgentSettings::Api | AgentSettings::Relay(_) => None,
+            },
+            hearing: hearing_name.unwrap_or("none"),
+        };
+        Arc::new(traces.begin(about, UNIX_EPOCH + unix_time()))
+    });
+    let traced = trace.clone();
+    let session = relay.map(|app| (app, app.session(&start.call, &live.about, node.control_url(), unix_time())));
     let agent_on_tape = session.as_ref().map(|(_, session)| tape::Agent::Relay(Box::new(session.without_query())));
+    let recording = node.record(&mut settings, start);
     let tape = node.tape(&settings, agent_on_tape, start);
     let mut course = session.as_ref().map(|(_, session)| Course::new(session));
     let setup = CallSetup {
@@ -260,8 +290,8 @@ pub(super) async fn run<R, W>(
         meter: node.meter().clone(),
         first,
         tape,
-        drain: limits.drain,
-        cancel: limits.cancel,
+        recording,
+        stopping: limits.stopping,
     };
     tracing::info!(inbound = ?start.inbound, "the call starts");
     let agents_port = port.clone();
@@ -275,6 +305,15 @@ pub(super) async fn run<R, W>(
             aftermath.record(call_sid, ended);
         }
         watched.take(at, report);
+        if let Some(turn) = summaries.take(at, report) {
+            lines::turn(&turn);
+            if let Some(trace) = &traced {
+                trace.turn(&turn);
+            }
+        }
+        if let Some(trace) = &traced {
+            trace.note(at, report);
+        }
         if show_text {
             tracing::info!(%at, ?report, "the agent is told");
         }
@@ -292,6 +331,7 @@ pub(super) async fn run<R, W>(
         }
     };
     let call = run_call(setup, reader, writer, inbox, observer);
+    let traceparent = trace.as_ref().map(|trace| trace.traceparent());
     let agent = async {
         match &node.settings().agent {
             AgentSettings::Script(script) => script::run(script.clone(), port, hearing).await,
@@ -299,12 +339,24 @@ pub(super) async fn run<R, W>(
             AgentSettings::Llm(llm) => {
                 let control = live.control(node);
                 let transfer = control.has_credentials().then(|| Arc::new(ByCarrier(control)) as Arc<dyn Transfer>);
-                llm.run(OnCall { id: live.id.clone(), transfer }, port, hearing).await;
+                let (id, control_url) = (live.id.clone(), node.control_url());
+                llm.run(OnCall { id, control_url, transfer, traceparent }, port, hearing).await;
             }
         }
     };
     let (reason, ()) = tokio::join!(Box::pin(call), agent);
     drop(listed);
-    tracing::info!(reason = end_name(reason), seconds = live.seconds(), "the call is over");
+    let line = CallLine {
+        reason,
+        seconds: live.seconds(),
+        turns: live.turns_opened(),
+        agent: node.settings().agent.name(),
+        hearing: hearing_name.unwrap_or("none"),
+    };
+    let figures = live.port.figures();
+    lines::call(line, &figures);
+    if let Some(trace) = trace {
+        trace.end(live.started.elapsed(), reason, line.turns, &figures);
+    }
     drop(limits.seat);
 }

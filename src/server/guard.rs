@@ -1,5 +1,6 @@
 //! Who may ask for what.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -9,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::node::{Node, Trust};
+use super::tokens::{Denied, Scope};
 use super::twilio::signature::{Refusal, SETTINGS_HEADER, SIGNATURE_HEADER, SignatureHeaders};
+use crate::driver::meter::Limit;
 
 /// A form is a few kilobytes, and no carrier waits long for its answer.
 pub(super) const WEBHOOK_LIMIT: Duration = Duration::from_secs(10);
@@ -32,28 +35,75 @@ pub(super) async fn open_mode(State(node): State<Node>, request: Request, next: 
     next.run(request).await
 }
 
-/// The API wants `Authorization: Bearer` with the configured token.
-pub(super) async fn api_token(State(node): State<Node>, request: Request, next: Next) -> Response {
-    if matches!(node.settings().trust, Trust::Signed { .. }) {
-        let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token =
-            value.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        if !token.is_some_and(|(_, token)| node.is_api_token(token.trim())) {
-            node.meter().refused("api_token");
-            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            return (StatusCode::UNAUTHORIZED, challenge, "send Authorization: Bearer with server.api_token\n")
-                .into_response();
+/// The API wants `Authorization: Bearer` with a token that is good for the `scope` of the route.
+pub(super) async fn api(State((node, scope)): State<(Node, Scope)>, request: Request, next: Next) -> Response {
+    if let Trust::Signed { tokens, .. } = &node.settings().trust {
+        match bearer(request.headers()).ok_or(Denied::Unknown).and_then(|token| tokens.check(token, scope)) {
+            Ok(()) => {}
+            Err(Denied::Unknown) => {
+                return unknown(&node, request.extensions().get::<Peer>().copied(), request.headers());
+            }
+            Err(Denied::Scope) => {
+                node.meter().refused("scope");
+                let name = scope.as_str();
+                // RFC 6750, section 3.1.
+                let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{name}\"");
+                let text = format!("this token is not for that: it lacks the scope {name:?} in server.tokens\n");
+                return (StatusCode::FORBIDDEN, [(header::WWW_AUTHENTICATE, challenge)], text).into_response();
+            }
         }
     }
     next.run(request).await
 }
 
+/// The token of a request. Two of them are none: a proxy in front may have looked at the other one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// The answer to somebody without a token of ours. One who was told to wait and comes with a good token is let in all the
+/// same: behind a proxy that is not in `limits.proxies` all have one address, and nobody is to lock the others out.
+fn unknown(node: &Node, peer: Option<Peer>, headers: &HeaderMap) -> Response {
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| address);
+    let from = node.sources().of_request(address, headers);
+    node.tell("api_token", |more| tracing::warn!(%from, more, "a request to the API without a good token"));
+    let verdict = node.failed(from);
+    let Some(wait) = verdict else {
+        node.meter().refused("api_token");
+        let text = "send one header Authorization: Bearer, with server.api_token or a token of server.tokens\n";
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
+    };
+    node.meter().refused("guessing");
+    let wait = [(header::RETRY_AFTER, wait.as_secs().max(1).to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, wait, "too many requests without a good token\n").into_response()
+}
+
 /// Answers within a limit, the arrival of the body included: a client that sends half a form must not be kept for ever.
-pub(super) async fn in_time(request: Request, next: Next) -> Response {
+pub(super) async fn in_time(State(node): State<Node>, request: Request, next: Next) -> Response {
     match timeout(WEBHOOK_LIMIT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response(),
+        Err(_) => {
+            node.refused_by(Limit::Body);
+            (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response()
+        }
     }
+}
+
+/// Whose connection a request came over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// One source may not ask too often. Those who connect themselves were counted then; those whom a proxy brings are here.
+pub(super) async fn source(State(node): State<Node>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    if let Some(Err(limit)) = peer.map(|Peer(address)| node.sources().asked(address, request.headers())) {
+        node.refused_by(limit);
+        return (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
+    }
+    next.run(request).await
 }
 
 /// The two headers of a carrier's signature.

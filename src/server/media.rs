@@ -20,6 +20,7 @@ use super::twilio::token::PARAMETER;
 use crate::call::event::{CarrierEvent, Start};
 use crate::dialect::twilio::Twilio;
 use crate::dialect::{Body, Input, Port, carrier_event};
+use crate::driver::meter::Limit;
 use crate::driver::{CLOSE_OVERSIZE, Frame, MESSAGE_BYTES_MAX};
 
 /// A stream that has not been accepted by then is closed.
@@ -30,6 +31,8 @@ const BEFORE_START_MAX: usize = 64;
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// Close code for a peer that is not allowed to do what it does (RFC 6455, section 7.4.1).
 const CLOSE_POLICY: u16 = 1008;
+/// Close code for a server that is too busy (IANA's registry of WebSocket close codes).
+const CLOSE_TRY_LATER: u16 = 1013;
 /// A 20 ms frame takes 400 bytes. The default of 128 KiB would be zero-filled before every read and double the CPU.
 const READ_BYTES: usize = 2 * 1024;
 const WRITE_BYTES: usize = 4 * 1024;
@@ -51,9 +54,9 @@ pub(super) async fn upgrade(
             return refuse(&node, &refusal);
         }
     }
-    let Some(seat) = node.seat() else {
-        node.meter().refused("full");
-        return (StatusCode::SERVICE_UNAVAILABLE, "no more calls\n").into_response();
+    let Some(arrival) = node.admission().arrival() else {
+        node.refused_by(Limit::Arrivals);
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many streams have not begun yet\n").into_response();
     };
     let running = node.running().token();
     upgrade
@@ -63,7 +66,7 @@ pub(super) async fn upgrade(
         .max_message_size(READABLE_BYTES_MAX)
         .max_frame_size(READABLE_BYTES_MAX)
         .on_upgrade(async move |socket| {
-            Box::pin(stream(node, socket, seat)).await;
+            Box::pin(stream(node, socket, arrival)).await;
             drop(running);
         })
 }
@@ -85,20 +88,50 @@ enum Unwelcome {
     Token(#[from] super::twilio::token::TokenError),
 }
 
-async fn stream(node: Node, socket: WebSocket, seat: OwnedSemaphorePermit) {
+/// A stream that began.
+struct Opened {
+    start: Start,
+    /// What it said so far, `start` last.
+    first: Vec<Input>,
+    is_promised: bool,
+}
+
+async fn stream(node: Node, socket: WebSocket, arrival: OwnedSemaphorePermit) {
     let (writer, reader) = socket.split();
     let (mut writer, mut reader) = (frames_out(writer), frames_in(reader));
     let mut dialect = Twilio::default();
     let until = Instant::now() + START_LIMIT;
     let opened = timeout_at(until, open(&node, &mut dialect, &mut reader)).await.unwrap_or(Err(Unwelcome::Late));
+    drop(arrival);
     match opened {
-        Ok((start, first)) => {
-            let span = tracing::info_span!("call", call = %start.call, stream = %start.stream);
-            let limits = CallLimits { seat, drain: node.draining().clone(), cancel: node.ending().clone() };
-            super::calls::run(&node, &start, first, Box::new(dialect), reader, writer, limits).instrument(span).await;
+        Ok(Opened { start, first, is_promised }) => {
+            // At every level of the log: it may be raised while the call is on, and then its lines need the name.
+            let span = tracing::error_span!("call", call = %start.call, stream = %start.stream);
+            let seated = span.in_scope(|| node.seat(is_promised));
+            match seated {
+                Ok(seat) => {
+                    let limits = CallLimits { seat, stopping: node.stopping().clone() };
+                    let call = super::calls::run(&node, &start, first, Box::new(dialect), reader, writer, limits);
+                    call.instrument(span).await;
+                }
+                Err(refused) => match node.admission().apology() {
+                    Some(place) => {
+                        let call = super::refusal::apologise(&node, &start, first, Box::new(dialect), reader, writer);
+                        call.instrument(span).await;
+                        drop(place);
+                    }
+                    None => turn_away(&mut writer, &mut reader, CLOSE_TRY_LATER, refused.reason()).await,
+                },
+            }
         }
         Err(reason) => {
             node.meter().refused("stream");
+            match reason {
+                Unwelcome::Late => node.meter().limit(Limit::FirstMessage),
+                Unwelcome::Noise => node.meter().limit(Limit::MessageRate),
+                Unwelcome::Oversize => node.meter().limit(Limit::MessageSize),
+                Unwelcome::Gone | Unwelcome::NoToken | Unwelcome::Token(_) => {}
+            }
             let cause = reason.source().map(ToString::to_string);
             tracing::warn!(%reason, cause, "a stream is turned away");
             let code = if matches!(reason, Unwelcome::Oversize) { CLOSE_OVERSIZE } else { CLOSE_POLICY };
@@ -112,7 +145,7 @@ async fn open(
     node: &Node,
     dialect: &mut Twilio,
     reader: &mut (impl Stream<Item = Frame> + Unpin),
-) -> Result<(Start, Vec<Input>), Unwelcome> {
+) -> Result<Opened, Unwelcome> {
     let mut first = Vec::new();
     while first.len() < BEFORE_START_MAX {
         let body = match reader.next().await {
@@ -125,8 +158,8 @@ async fn open(
         let event = carrier_event(dialect, &body);
         first.push(Input { port: Port::Carrier, body });
         if let CarrierEvent::Started(start) = event {
-            admit(node, &start)?;
-            return Ok((*start, first));
+            let is_promised = admit(node, &start)?;
+            return Ok(Opened { start: *start, first, is_promised });
         }
         if event == CarrierEvent::Stopped {
             return Err(Unwelcome::Gone);
@@ -135,14 +168,14 @@ async fn open(
     Err(Unwelcome::Noise)
 }
 
-fn admit(node: &Node, start: &Start) -> Result<(), Unwelcome> {
+/// Whether the stream was promised a seat.
+fn admit(node: &Node, start: &Start) -> Result<bool, Unwelcome> {
     match (&node.settings().trust, start.parameters.get(PARAMETER)) {
         (Trust::Signed { .. }, None) => Err(Unwelcome::NoToken),
-        (Trust::Signed { .. }, Some(token)) => Ok(node.redeem(token, &start.call)?),
-        // Whoever was given a token used it; without trust it decides nothing.
+        (Trust::Signed { .. }, Some(token)) => Ok(node.redeem(token, &start.call).map(|()| true)?),
+        // Whoever was given a token used it; without trust it keeps nobody out.
         (Trust::Open | Trust::Insecure, token) => {
-            token.map(|token| node.redeem(token, &start.call));
-            Ok(())
+            Ok(token.is_some_and(|token| node.redeem(token, &start.call).is_ok()))
         }
     }
 }

@@ -1,27 +1,34 @@
 //! What all requests of a node share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admission::Admission;
 use super::after::AfterApp;
 use super::aftermath::Aftermath;
 use super::calls::Calls;
+use super::failures::Failures;
+use super::health::Scrapes;
+use super::log::LogSwitch;
 use super::promises::Promises;
 use super::relay::RelayApp;
 use super::remembered::Remembered;
+use super::retention::Kept;
+use super::sources::{SourceLimits, Sources};
+use super::tls::Tls;
+use super::tokens::Tokens;
 use super::twilio::address::Address;
 use super::twilio::order::{self, OrderError, Orders};
 use super::twilio::public_url::PublicUrl;
 use super::twilio::rest::Rest;
 use super::twilio::signature::Verifier;
-use super::twilio::token::{LIFETIME_S, Minter, RandomError, TokenError, random_bytes};
+use super::twilio::token::{Minter, RandomError, TokenError, random_bytes};
 use crate::agent::llm::Llm;
 use crate::agent::script::Script;
 use crate::audio::MediaFormat;
@@ -29,17 +36,19 @@ use crate::call::event::Start;
 use crate::call::settings::Settings as CallSettings;
 use crate::dialect::hearing;
 use crate::dialect::speech::{self, Language};
-use crate::driver::{Account, Dialler, HearingLink, Meter, Phrases, Shelf, Tap, VoiceLink, phrases};
+use crate::driver::{
+    Account, Dialler, HearingLink, Meter, Phrases, Recordings, Shelf, Stopping, Tap, VoiceLink, phrases,
+};
 use crate::http::Exchange;
 use crate::ids::{CallSid, StreamSid};
 use crate::player::Player;
+use crate::secret::Secret;
 use crate::tape::{self, Header};
+use crate::traces::Traces;
 use crate::voice;
 
 /// Calls that were placed here and are remembered for as long as their orders are good; ten a second.
 const PLACED_MAX: usize = 36_000;
-/// How long the disk may take for what is left of the tapes when everything else has ended.
-const TAPES_LIMIT: Duration = Duration::from_secs(5);
 
 /// Who is believed.
 #[derive(Clone, Debug)]
@@ -51,7 +60,7 @@ pub enum Trust {
         /// Checks the carrier.
         verifier: Arc<Verifier>,
         /// Checks users of the API.
-        api_token: String,
+        tokens: Tokens,
     },
     /// Nobody has to prove anything, by the operator's explicit wish.
     Insecure,
@@ -114,14 +123,27 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     /// Who is believed.
     pub trust: Trust,
-    /// Key of the stream tokens; at least 16 bytes of randomness.
-    pub token_key: Vec<u8>,
+    /// What the port speaks; `None`: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Key of the stream tokens; with at least 16 bytes of randomness in it.
+    pub token_key: Secret,
     /// Calls at one time.
     pub calls_max: usize,
+    /// New calls a second of one account of the carrier; `None`: as many as come.
+    pub account_rate: Option<NonZeroU32>,
+    /// How long the head of a request may take to come, the wait for the next one on a connection that is kept open
+    /// included.
+    pub head: Duration,
+    /// What those may do who connect.
+    pub sources: SourceLimits,
+    /// Where agents reach this very node; `None`: where it listens.
+    pub control_url: Option<PublicUrl>,
     /// How long live calls may go on after a stop signal.
     pub drain: Duration,
-    /// Where calls are sent while we drain or are full; `None`: they hear busy.
+    /// Where calls are sent while we drain or cannot take them; `None`: they hear a busy tone or line.
     pub busy_redirect_url: Option<String>,
+    /// What a call hears that cannot be taken.
+    pub busy: Busy,
     /// Where the carrier asks what to do after the stream.
     pub after_url: Option<String>,
     /// Who is asked instead, through `/twilio/after`; `after_url` is what follows if that fails.
@@ -146,10 +168,27 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// Whether what is said and pressed may be logged.
     pub show_text: bool,
+    /// Changes the level of the log; `None`: whoever has it does not let us.
+    pub log: Option<LogSwitch>,
     /// Where calls are counted.
     pub meter: Arc<Meter>,
     /// Where calls are recorded; `None`: nowhere.
     pub tapes: Option<Tapes>,
+    /// Where traces of calls go; `None`: nowhere.
+    pub traces: Option<Traces>,
+    /// Where they are recorded as sound; `None`: nowhere.
+    pub recordings: Option<Arc<Recordings>>,
+    /// What is deleted from the disk because of its age.
+    pub kept: Vec<Kept>,
+}
+
+/// What a call hears that cannot be taken, and is sent nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Before it is answered: the busy tone, which costs nothing, or the line.
+    pub has_tone: bool,
+    /// Said to calls that are answered already.
+    pub line: String,
 }
 
 /// How calls are recorded.
@@ -170,32 +209,41 @@ pub struct Node(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
+    begun: Instant,
     minter: Minter,
     orders: Orders,
     aftermath: Aftermath,
     placed: Mutex<Remembered<()>>,
     calls: Calls,
-    seats: Arc<Semaphore>,
+    admission: Admission,
+    sources: Sources,
     running: TaskTracker,
-    draining: CancellationToken,
-    ending: CancellationToken,
+    stopping: Stopping,
+    scrapes: Scrapes,
+    /// Where it listens, once it does.
+    located: OnceLock<String>,
     promises: Mutex<Promises>,
+    failures: Mutex<Failures>,
 }
 
 impl Node {
     /// A node without calls.
     pub fn new(settings: Settings) -> Self {
         Node(Arc::new(Shared {
+            begun: Instant::now(),
             minter: Minter::new(&settings.token_key),
             orders: Orders::new(&settings.token_key),
             aftermath: Aftermath::default(),
             placed: Mutex::new(Remembered::new(PLACED_MAX, Duration::from_secs(order::LIFETIME_S))),
             calls: Calls::default(),
-            seats: Arc::new(Semaphore::new(settings.calls_max)),
+            admission: Admission::new(settings.calls_max, settings.account_rate),
+            sources: Sources::new(settings.sources.clone()),
             running: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            ending: CancellationToken::new(),
+            stopping: Stopping::default(),
+            scrapes: Scrapes::default(),
+            located: OnceLock::new(),
             promises: Mutex::default(),
+            failures: Mutex::default(),
             settings,
         }))
     }
@@ -207,6 +255,28 @@ impl Node {
     /// Path of the public URL, empty or with a leading slash.
     pub(super) fn prefix(&self) -> &str {
         self.0.settings.public_url.as_ref().map_or("", PublicUrl::prefix)
+    }
+
+    /// How long it has been there.
+    pub(super) fn uptime(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+
+    /// The API is at `control`, or at `public` with everything else.
+    pub(super) fn locate(&self, public: SocketAddr, control: Option<SocketAddr>) {
+        let url = match (&self.0.settings.public_url, control) {
+            (Some(url), None) => url.http_url(""),
+            (_, Some(address)) => format!("http://{address}"),
+            (None, None) => format!("http://{public}"),
+        };
+        // A node listens once.
+        let _ = self.0.located.set(url);
+    }
+
+    /// Where agents reach this very node, as they are told with every event.
+    pub(super) fn control_url(&self) -> Option<String> {
+        let configured = self.0.settings.control_url.as_ref().map(|url| url.http_url(""));
+        configured.or_else(|| self.0.located.get().cloned())
     }
 
     /// Where calls are counted.
@@ -247,31 +317,33 @@ impl Node {
         &self.0.running
     }
 
-    /// Cancelled when the node begins to stop.
-    pub(super) fn draining(&self) -> &CancellationToken {
-        &self.0.draining
+    /// What the node wants of its calls while it stops.
+    pub(super) fn stopping(&self) -> &Stopping {
+        &self.0.stopping
     }
 
-    /// Cancelled when live calls have to end.
-    pub(super) fn ending(&self) -> &CancellationToken {
-        &self.0.ending
+    pub(super) fn scrapes(&self) -> &Scrapes {
+        &self.0.scrapes
     }
 
-    /// A seat for one more call.
-    pub(super) fn seat(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.seats.clone().try_acquire_owned().ok()
+    pub(super) fn admission(&self) -> &Admission {
+        &self.0.admission
     }
 
-    /// Whether a webhook may still be told to open a stream.
-    pub(super) fn has_room(&self) -> bool {
-        self.0.seats.available_permits() > 0 && !self.0.draining.is_cancelled()
+    pub(super) fn sources(&self) -> &Sources {
+        &self.0.sources
+    }
+
+    /// Seats that are kept free for streams that were promised one.
+    pub(super) fn promised_seats(&self) -> usize {
+        lock(&self.0.promises).seats(unix_seconds())
     }
 
     /// A fresh stream token for a call.
     pub(super) fn mint(&self, call: &CallSid) -> Result<String, RandomError> {
         let now = unix_seconds();
         let token = self.0.minter.mint(call, now, random_bytes()?);
-        lock(&self.0.promises).give(&token, now + LIFETIME_S, now);
+        lock(&self.0.promises).give(&token, now);
         Ok(token)
     }
 
@@ -293,12 +365,16 @@ impl Node {
         }
     }
 
-    /// Whether `token` is the API's, in constant time.
-    pub(super) fn is_api_token(&self, token: &str) -> bool {
-        match &self.0.settings.trust {
-            Trust::Signed { api_token, .. } => api_token.as_bytes().ct_eq(token.as_bytes()).into(),
-            Trust::Open | Trust::Insecure => true,
+    /// Has the files of TLS looked at, if there are any, without waiting for the next time.
+    pub fn look_at_certificates(&self) {
+        if let Some(tls) = &self.0.settings.tls {
+            tls.look();
         }
+    }
+
+    /// Takes note of a source that could not prove to be a user of the API; how long it has to wait, if it did too often.
+    pub(super) fn failed(&self, from: IpAddr) -> Option<Duration> {
+        lock(&self.0.failures).note(from, Instant::now())
     }
 
     /// The links of a call to its voices.
@@ -323,7 +399,7 @@ impl Node {
         };
         // Several nodes may share an account, in which two contexts of one name would be one.
         let Ok(stream) = StreamSid::parse(&format!("phrases{name:016x}")) else { return };
-        let (store, stop) = (self.0.settings.phrases.clone(), self.draining().clone());
+        let (store, stop) = (self.0.settings.phrases.clone(), self.stopping().drain.clone());
         Box::pin(phrases::fill(store, seed, || self.voice_links(&stream), stop)).await;
     }
 
@@ -336,26 +412,6 @@ impl Node {
                 tracing::warn!(%error, "what the caller says is not written down");
                 None
             }
-        }
-    }
-
-    /// Waits until the tapes of calls that are over are on the disk, but not for ever.
-    pub(super) async fn finish_tapes(&self) {
-        let Some(tapes) = &self.0.settings.tapes else { return };
-        let shelf = tapes.shelf.clone();
-        // A thread of its own: the runtime would wait for one of its threads to the end, and a disk may hang for ever.
-        let (done, written) = oneshot::channel();
-        let close = move || {
-            shelf.close();
-            let _ = done.send(());
-        };
-        let closing = std::thread::Builder::new().name("tapes-end".to_owned()).spawn(close);
-        if let Err(error) = closing {
-            tracing::warn!(%error, "no thread to wait for the disk: tapes may be cut short");
-            return;
-        }
-        if tokio::time::timeout(TAPES_LIMIT, written).await.is_err() {
-            tracing::warn!("the disk is too slow: tapes are cut short");
         }
     }
 
@@ -430,7 +486,7 @@ mod tests {
         let process = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-            runtime.block_on(node.finish_tapes());
+            runtime.block_on(node.finish_files());
             drop(runtime);
             ended.send(()).unwrap();
         });

@@ -35,9 +35,8 @@ pub(super) async fn place(State(node): State<Node>, request: Request) -> Result<
         ControlError::Parameters(problem) => ApiError::field("parameters", &problem.to_string()),
         ControlError::NoCredentials | ControlError::NoPublicUrl | ControlError::Rest(_) => ApiError::from(error),
     })?;
-    if !node.has_room() {
-        let why = if node.draining().is_cancelled() { "this server is about to stop" } else { "no more calls" };
-        return Err(ApiError::Body(StatusCode::SERVICE_UNAVAILABLE, why.to_owned()));
+    if let Err(refused) = node.welcome(None) {
+        return Err(ApiError::Body(StatusCode::SERVICE_UNAVAILABLE, refused.reason().to_owned()));
     }
     let call = rest.create(&to, from, &url).await.map_err(ControlError::from)?;
     tracing::info!(%call, "a call is placed");

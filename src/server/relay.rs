@@ -19,6 +19,9 @@ pub(super) const APP_TURNS_MAX: TurnId = TurnId(1 << 30);
 const LOST: (u32, &str) = (39_001, "Network connection to WebSocket server failed.");
 const DISMISSED: (u32, &str) = (64_105, "WebSocket Ended: too many consecutive malformed messages.");
 
+/// The parameter of a session that says where the API of its node is. The name is one that no other parameter can have.
+const CONTROL_URL: &str = "trunkline.control_url";
+
 /// An app, as every call uses it.
 #[derive(Clone, Debug)]
 pub struct RelayApp {
@@ -30,11 +33,19 @@ pub struct RelayApp {
 
 impl RelayApp {
     /// What shapes the session of a call that begins now, `since_epoch` in Unix time.
-    pub(super) fn session(&self, call: &CallSid, about: &About, since_epoch: Duration) -> Settings {
+    /// `control_url` is where the API of this node is, which the app is told beside the call's parameters.
+    pub(super) fn session(
+        &self,
+        call: &CallSid,
+        about: &About,
+        control_url: Option<String>,
+        since_epoch: Duration,
+    ) -> Settings {
         let common = &self.settings.setup;
         let parameters = common.custom_parameters.iter().chain(&about.parameters);
-        let custom_parameters: BTreeMap<String, String> =
+        let mut custom_parameters: BTreeMap<String, String> =
             parameters.map(|(name, value)| (name.clone(), value.clone())).collect();
+        custom_parameters.extend(control_url.map(|url| (CONTROL_URL.to_owned(), url)));
         let setup = Setup { call_sid: call.to_string(), custom_parameters, ..setup(common, &about.facts) };
         let started_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         Settings { setup, started_ms, ..self.settings.clone() }

@@ -34,7 +34,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const PIECE_BYTES_MAX: usize = 256;
 
 /// What is said, and how.
-struct Order {
+pub(super) struct Order {
     turn: Option<u32>,
     interruptible: Option<Interruptible>,
     delivery: Option<Arc<Delivery>>,
@@ -263,7 +263,7 @@ pub(super) fn interruptible(fields: &mut Fields) -> Result<Option<Interruptible>
     fields.one_of("interruptible", &words)
 }
 
-fn order(fields: &mut Fields) -> Result<Order, ApiError> {
+pub(super) fn order(fields: &mut Fields) -> Result<Order, ApiError> {
     let order = (fields.whole("turn")?, interruptible(fields)?);
     let delivery = Delivery {
         voice: fields.word("voice")?,

@@ -105,7 +105,7 @@ fn control(node: &Node, id: &str) -> Result<Control, ApiError> {
     node.control(id).ok_or(ApiError::NoCall)
 }
 
-fn instructions(body: &mut Fields) -> Result<Option<Instructions>, ApiError> {
+pub(super) fn instructions(body: &mut Fields) -> Result<Option<Instructions>, ApiError> {
     let url = body.parsed("url", Instructions::url)?;
     let twiml = body.parsed("twiml", Instructions::twiml)?;
     match (url, twiml) {

@@ -56,9 +56,8 @@ pub(super) async fn voice(
             return (StatusCode::FORBIDDEN, "order: not one of ours\n").into_response();
         }
     };
-    if !node.has_room() {
-        node.meter().refused(if node.draining().is_cancelled() { "draining" } else { "full" });
-        tracing::info!(%call, "the call is sent away");
+    if let Err(refused) = node.welcome(fields.get("AccountSid")) {
+        tracing::info!(%call, reason = refused.kind(), "the call is sent away");
         return xml(sent_away(&node, &fields, order));
     }
     let Some(Urls { stream, status, after }) = urls(&node, &headers) else {
@@ -98,7 +97,7 @@ fn sent_away(node: &Node, fields: &Fields, order: Option<&str>) -> String {
             twiml::redirect(&format!("{url}{separator}{}={order}", order::QUERY))
         }
         (Some(url), None) => twiml::redirect(url),
-        (None, _) if is_answered => twiml::hang_up(),
+        (None, _) if is_answered || !node.settings().busy.has_tone => twiml::say(&node.settings().busy.line),
         (None, _) => twiml::busy(),
     }
 }

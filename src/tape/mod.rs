@@ -174,6 +174,8 @@ pub enum What {
     Wake,
     /// The node is about to stop.
     Drain,
+    /// The node cannot keep the call.
+    Leave,
     /// What the detector heard in the input that follows, on a tape whose audio is silence.
     Speech(SpeechEvent),
     /// So many lines are missing here, because the disk was too slow: a replay cannot be exact beyond this.
@@ -227,6 +229,7 @@ impl What {
             What::Input(input) => Some(peers.decode(input)),
             What::Wake => Some(Event::Wake),
             What::Drain => Some(Event::Drain),
+            What::Leave => Some(Event::Leave),
             What::Speech(speech) => Some(Event::Speech(*speech)),
             What::Lost(_) | What::End(_) => None,
         }

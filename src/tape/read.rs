@@ -86,7 +86,7 @@ impl Tape {
     pub fn end(&self) -> Option<&End> {
         self.entries.iter().find_map(|entry| match &entry.what {
             What::End(end) => Some(end),
-            What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) => None,
+            What::Input(_) | What::Wake | What::Drain | What::Leave | What::Speech(_) | What::Lost(_) => None,
         })
     }
 
@@ -94,7 +94,7 @@ impl Tape {
     pub fn lost(&self) -> u64 {
         let lost = |entry: &Entry| match entry.what {
             What::Lost(lines) => lines,
-            What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::End(_) => 0,
+            What::Input(_) | What::Wake | What::Drain | What::Leave | What::Speech(_) | What::End(_) => 0,
         };
         self.entries.iter().map(lost).sum()
     }

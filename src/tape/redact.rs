@@ -79,6 +79,7 @@ impl Redactor {
             header.settings.fallback_line = self.pseudonyms.text(&header.settings.fallback_line);
             let lifetime = &mut header.settings.conversation.lifetime;
             lifetime.goodbye = self.line(&lifetime.goodbye);
+            lifetime.leaving = self.line(&lifetime.leaving);
             for line in &mut lifetime.idle_lines {
                 *line = self.line(line);
             }

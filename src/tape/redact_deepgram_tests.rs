@@ -11,6 +11,7 @@ use crate::call::event::Delivery;
 use crate::dialect::Peers;
 use crate::dialect::speech::{deepgram, deepgram_flux};
 use crate::ids::{CallTime, ContextId};
+use crate::secret::Secret;
 use crate::tape::Tape;
 
 const CALL: &str = include_str!("../../fixtures/calls/plain-greeting/tape.jsonl");
@@ -72,7 +73,7 @@ fn stream() -> StreamSid {
 fn aura() -> Voice {
     let settings = deepgram::Settings {
         url: "wss://api.deepgram.com/v1/speak".to_owned(),
-        api_key: String::new(),
+        api_key: Secret::default(),
         model: "aura-2-thalia-en".to_owned(),
         encoding: Encoding::Mulaw,
         rate: 8_000,
@@ -83,7 +84,7 @@ fn aura() -> Voice {
 fn flux() -> Voice {
     let settings = deepgram_flux::Settings {
         url: "wss://api.deepgram.com/v2/speak".to_owned(),
-        api_key: String::new(),
+        api_key: Secret::default(),
         model: "flux-haley-en".to_owned(),
         encoding: Encoding::Mulaw,
         rate: 8_000,

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::Peers;
+use crate::secret::Secret;
 use crate::tape::{Tape, What};
 
 const CALL: &str = include_str!("../../fixtures/calls/plain-greeting/tape.jsonl");
@@ -150,7 +151,7 @@ fn app_rig() -> Rig {
     (header.text, header.audio) = (Text::Redact, Audio::Keep);
     header.agent = Some(Agent::Relay(Box::new(Settings {
         url: "wss://app.example.com/relay?key=hunter2".to_owned(),
-        signature: Some("hunter2".to_owned()),
+        signature: Some(Secret::new("hunter2")),
         setup: Setup { from: "+15550100001".to_owned(), caller_name: "Jane Doe".to_owned(), ..Setup::default() },
         started_ms: 1,
         greeting: "Hello, Jane!".to_owned(),

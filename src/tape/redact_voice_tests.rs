@@ -13,6 +13,7 @@ use crate::call::event::Delivery;
 use crate::dialect::Peers;
 use crate::dialect::speech::{elevenlabs, gradium, rime};
 use crate::ids::{CallTime, ContextId};
+use crate::secret::Secret;
 use crate::tape::Tape;
 
 const CALL: &str = include_str!("../../fixtures/calls/plain-greeting/tape.jsonl");
@@ -31,7 +32,7 @@ struct Rig {
 fn vendors() -> [Voice; 3] {
     let stream = StreamSid::parse(STREAM).unwrap();
     let url = "wss://tts.example".to_owned();
-    let (api_key, voice, model) = (String::new(), "v".to_owned(), "m".to_owned());
+    let (api_key, voice, model) = (Secret::default(), "v".to_owned(), "m".to_owned());
     [
         Voice::Gradium {
             stream: stream.clone(),

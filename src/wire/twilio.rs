@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A message from the carrier. One flat type for all events, because that parses in half the time of a tagged enum.
@@ -69,6 +70,9 @@ pub struct Media<'a> {
     /// `inbound` or `outbound`.
     #[serde(borrow, default)]
     pub track: Option<Cow<'a, str>>,
+    /// When the piece begins, in milliseconds since the stream began; `None` if that is missing or makes no sense.
+    #[serde(default, deserialize_with = "stamp")]
+    pub timestamp: Option<u64>,
     /// Base64 of headerless samples.
     #[serde(borrow)]
     pub payload: Cow<'a, str>,
@@ -168,6 +172,46 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
         Loose::Number(number) => Ok(number),
         Loose::Text(text) => text.parse().map_err(serde::de::Error::custom),
     }
+}
+
+/// A moment that nothing depends on but where audio lies in a recording: whatever else stands there is no reason to lose the
+/// audio.
+fn stamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    struct Stamp;
+    impl<'de> Visitor<'de> for Stamp {
+        type Value = Option<u64>;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("milliseconds")
+        }
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text.parse().ok())
+        }
+        fn visit_u64<E>(self, millis: u64) -> Result<Self::Value, E> {
+            Ok(Some(millis))
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(Stamp)
 }
 
 fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {

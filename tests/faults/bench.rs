@@ -16,7 +16,7 @@ use trunkline::call::settings::Settings;
 use trunkline::config::{Input as ConfigInput, load};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
-use trunkline::driver::{CallPort, CallSetup, Frame, Meter, inbox, run_call};
+use trunkline::driver::{CallPort, CallSetup, Frame, Meter, Stopping, inbox, run_call};
 use trunkline::gateway;
 use trunkline::ids::{StreamSid, TurnId};
 
@@ -82,8 +82,8 @@ impl Bench {
             meter: node.meter.clone(),
             first: vec![Input { port: Port::Carrier, body: Body::Text(START.to_owned()) }],
             tape: None,
-            drain: CancellationToken::new(),
-            cancel: CancellationToken::new(),
+            recording: None,
+            stopping: Stopping::default(),
         };
         let (line, said, tell) = line(hush_every);
         let (tape, hang_up, began) = (line.tape.clone(), line.hang_up.clone(), line.began);

@@ -13,14 +13,13 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
 use trunkline::audio::{MediaFormat, g711};
 use trunkline::call::action::{AgentReport, EndReason};
 use trunkline::call::settings::Settings;
 use trunkline::config::{Input as ConfigInput, load};
 use trunkline::dialect::twilio::Twilio;
 use trunkline::dialect::{Body, Input, Port};
-use trunkline::driver::{CallSetup, Frame, HearingLink, Meter, Shelf, VoiceLink, inbox, run_call};
+use trunkline::driver::{CallSetup, Frame, HearingLink, Meter, Shelf, Stopping, VoiceLink, inbox, run_call};
 use trunkline::emulate::carrier::read_clip;
 use trunkline::gateway;
 use trunkline::ids::{CallSid, StreamSid};
@@ -81,8 +80,8 @@ impl Bench {
             meter: node.meter.clone(),
             first: vec![Input { port: Port::Carrier, body: Body::Text(START.to_owned()) }],
             tape: shelf.begin(&header, &call, &stream, [7; 32]),
-            drain: CancellationToken::new(),
-            cancel: CancellationToken::new(),
+            recording: None,
+            stopping: Stopping::default(),
         };
         let (says, heard) = mpsc::channel(64);
         let reader = Box::pin(stream::unfold(heard, async |mut heard: mpsc::Receiver<Frame>| {

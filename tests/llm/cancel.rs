@@ -11,7 +11,7 @@ use trunkline::call::action::{AgentReport, Cause, Heard};
 use trunkline::call::event::AgentEvent;
 use trunkline::emulate::llm::{self as emulated, End, Journal, Rule, Script};
 
-use crate::support::{PATIENCE, Rig, answer, question, server, settings};
+use crate::support::{PATIENCE, Rig, answer, local, question, server, settings};
 
 /// Hundred tokens, a tenth of a second apart: nobody waits for their end.
 fn slow() -> emulated::Settings {
@@ -44,8 +44,8 @@ async fn cancelled(journal: &Journal) -> u32 {
 #[tokio::test]
 async fn a_dropped_answer_closes_its_connection() {
     let server = server(slow()).await;
-    let llm = Llm::new(settings(&server.url), false).unwrap();
-    let mut answer = llm.model().ask(&question("a story"));
+    let llm = Llm::new(settings(&server.url), false, &local()).unwrap();
+    let mut answer = llm.model().ask(&question("a story"), None);
     while !matches!(answer.next().await.expect("an event"), AnswerEvent::Text(_)) {}
     drop(answer);
     let sent = cancelled(&server.journal).await;
@@ -55,7 +55,7 @@ async fn a_dropped_answer_closes_its_connection() {
 #[tokio::test]
 async fn an_interruption_closes_the_connection() {
     let server = server(slow()).await;
-    let mut rig = Rig::new(Llm::new(settings(&server.url), false).unwrap(), None).await;
+    let mut rig = Rig::new(Llm::new(settings(&server.url), false, &local()).unwrap(), None).await;
     rig.prompt("a story").await;
     let AgentEvent::Say(say) = rig.next().await else { panic!("text") };
     rig.report(AgentReport::CallerSpeech(Change::Started)).await;
@@ -80,7 +80,7 @@ async fn an_interruption_closes_the_connection() {
 #[tokio::test]
 async fn speech_before_the_first_token_closes_the_connection() {
     let server = server(emulated::Settings { first_token: Duration::from_secs(20), ..slow() }).await;
-    let rig = Rig::new(Llm::new(settings(&server.url), false).unwrap(), None).await;
+    let rig = Rig::new(Llm::new(settings(&server.url), false, &local()).unwrap(), None).await;
     rig.prompt("a story").await;
     while server.journal.begun() == 0 {
         sleep(Duration::from_millis(5)).await;
@@ -92,7 +92,7 @@ async fn speech_before_the_first_token_closes_the_connection() {
 #[tokio::test]
 async fn the_end_of_the_call_closes_the_connection() {
     let server = server(slow()).await;
-    let mut rig = Rig::new(Llm::new(settings(&server.url), false).unwrap(), None).await;
+    let mut rig = Rig::new(Llm::new(settings(&server.url), false, &local()).unwrap(), None).await;
     rig.prompt("a story").await;
     rig.next().await;
     let Rig { reports, .. } = &rig;
@@ -120,7 +120,7 @@ async fn a_whole_answer_leaves_the_connection_for_the_next() {
             pumps.spawn(async move { drop(tokio::io::copy_bidirectional(&mut client, &mut server).await) });
         }
     });
-    let llm = Llm::new(settings(&url), false).unwrap();
+    let llm = Llm::new(settings(&url), false, &local()).unwrap();
     for _ in 0..3 {
         assert!(matches!(answer(&llm, "hello").await.last(), Some(AnswerEvent::Done { .. })));
     }

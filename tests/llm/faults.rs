@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use trunkline::agent::llm::Llm;
 use trunkline::agent::llm::answer::{AnswerEvent, AskError, Finish, ToolCall};
-use trunkline::agent::llm::settings::{Key, Limits, Settings, Tool};
+use trunkline::agent::llm::settings::{Limits, Settings, Tool};
 use trunkline::emulate::llm::{self as emulated, ApiKey, Rule, Script};
+use trunkline::secret::Secret;
 
-use crate::support::{answer, server, settings, split};
+use crate::support::{answer, local, server, settings, split};
 
 const TEXT: &str = "It is five \u{20ac} at the caf\u{e9}, and the sun shines. \u{1f600}";
 
@@ -45,7 +46,7 @@ async fn with(fault: &str, asked: &str) -> (String, AnswerEvent) {
         filler_after: Duration::ZERO,
     };
     let settings = Settings { tools: vec![book], ..settings(&server.url) };
-    split(answer(&Llm::new(settings, false).unwrap(), asked).await)
+    split(answer(&Llm::new(settings, false, &local()).unwrap(), asked).await)
 }
 
 fn done(calls: Vec<ToolCall>) -> AnswerEvent {
@@ -91,7 +92,7 @@ async fn faults_are_told_apart() {
     assert_eq!(text, "One moment.");
     assert!(matches!(end, AnswerEvent::Failed(AskError::Broken | AskError::Truncated)), "no half call: {end:?}");
     assert_eq!(with("empty", "the price?").await, (String::new(), done(vec![])));
-    let nobody = Llm::new(settings("http://127.0.0.1:1/v1"), false).unwrap();
+    let nobody = Llm::new(settings("http://127.0.0.1:1/v1"), false, &local()).unwrap();
     assert_eq!(answer(&nobody, "hello").await, [failed(AskError::Unreachable)]);
 }
 
@@ -100,8 +101,8 @@ async fn a_key_goes_into_the_header() {
     let locked = emulated::Settings { script: script(), api_key: Some(ApiKey::new("k1")), ..Default::default() };
     let server = server(locked).await;
     let with = |key: Option<&str>| {
-        let settings = Settings { api_key: key.map(Key::new), ..settings(&server.url) };
-        Llm::new(settings, false).unwrap()
+        let settings = Settings { api_key: key.map(Secret::new), ..settings(&server.url) };
+        Llm::new(settings, false, &local()).unwrap()
     };
     assert_eq!(split(answer(&with(Some("k1")), "the price?").await).0, TEXT);
     for key in [None, Some("k2")] {
@@ -133,16 +134,16 @@ async fn what_is_no_stream_is_no_answer() {
         b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 6\r\n\r\n<html>",
     ] {
         let (url, _task) = fixed(response).await;
-        let llm = Llm::new(settings(&url), false).unwrap();
+        let llm = Llm::new(settings(&url), false, &local()).unwrap();
         assert_eq!(answer(&llm, "hello").await, [AnswerEvent::Failed(AskError::NotAStream)]);
     }
     // A redirect could lead the key anywhere.
     let (url, _task) = fixed(b"HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
-    let end = split(answer(&Llm::new(settings(&url), false).unwrap(), "hello").await).1;
+    let end = split(answer(&Llm::new(settings(&url), false, &local()).unwrap(), "hello").await).1;
     assert!(matches!(end, AnswerEvent::Failed(AskError::Status { status: 307, .. })), "{end:?}");
     let (url, _task) =
         fixed(b"HTTP/1.1 200 OK\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: {\"cho").await;
-    let (text, end) = split(answer(&Llm::new(settings(&url), false).unwrap(), "hello").await);
+    let (text, end) = split(answer(&Llm::new(settings(&url), false, &local()).unwrap(), "hello").await);
     assert_eq!((text.as_str(), end), ("Hi", AnswerEvent::Failed(AskError::Truncated)));
 }
 
@@ -154,7 +155,7 @@ async fn an_address_that_does_not_answer_is_given_up() {
     let listener = socket.listen(1).unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let limits = Limits { connect: Duration::from_millis(300), ..Limits::default() };
-    let llm = Llm::new(Settings { limits, ..settings(&url) }, false).unwrap();
+    let llm = Llm::new(Settings { limits, ..settings(&url) }, false, &local()).unwrap();
     let mut held = Vec::new();
     for _ in 0..64 {
         let address = listener.local_addr().unwrap();

@@ -17,7 +17,7 @@ use trunkline::call::action::{AgentReport, Flow};
 use trunkline::call::event::AgentEvent;
 use trunkline::emulate::llm::{self as emulated, Rule, Script};
 
-use crate::support::{Rig, server, settings};
+use crate::support::{Rig, local, server, settings};
 
 /// An agent whose server has `fault` with everything it is asked.
 async fn broken(fault: &str) -> Rig {
@@ -38,7 +38,7 @@ async fn broken(fault: &str) -> Rig {
         between_tokens: Duration::from_millis(300),
         ..Limits::default()
     };
-    let rig = Rig::new(Llm::new(Settings { limits, ..settings(&server.url) }, false).unwrap(), None).await;
+    let rig = Rig::new(Llm::new(Settings { limits, ..settings(&server.url) }, false, &local()).unwrap(), None).await;
     // The server lives as long as the test's runtime.
     std::mem::forget(server);
     rig
@@ -84,7 +84,7 @@ struct Words {
 }
 
 impl Model for Words {
-    fn ask(&self, question: &Question) -> Answer {
+    fn ask(&self, question: &Question, _: Option<&str>) -> Answer {
         self.asked.lock().unwrap().push(question.clone());
         let read = self.read.clone();
         let words = stream::unfold(0, move |n: usize| {
@@ -106,7 +106,7 @@ impl Model for Words {
 
 async fn in_process(settings: Settings) -> (Rig, Arc<Words>) {
     let words = Arc::new(Words { read: Arc::default(), asked: Mutex::default() });
-    let llm = Llm::new(settings, false).unwrap().with_model(words.clone());
+    let llm = Llm::new(settings, false, &local()).unwrap().with_model(words.clone());
     (Rig::new(llm, None).await, words)
 }
 

@@ -18,6 +18,7 @@ use trunkline::call::event::AgentEvent;
 use trunkline::dialect::Body;
 use trunkline::driver::{Inbox, inbox};
 use trunkline::emulate::llm::{self as emulated, Journal};
+use trunkline::http::outbound::{Outbound, Rules};
 use trunkline::ids::TurnId;
 
 /// Longest wait for something that takes no time, or for ever.
@@ -38,6 +39,11 @@ pub(crate) async fn server(settings: emulated::Settings) -> Server {
     Server { url, journal, _task: task }
 }
 
+/// Tools are servers on loopback here.
+pub(crate) fn local() -> Outbound {
+    Outbound::new(Rules::default().with_loopback())
+}
+
 /// Settings for a server at `url`, with no words in between.
 pub(crate) fn settings(url: &str) -> Settings {
     Settings {
@@ -54,7 +60,7 @@ pub(crate) fn question(text: &str) -> Question {
 
 /// Everything that an answer brings.
 pub(crate) async fn answer(llm: &Llm, text: &str) -> Vec<AnswerEvent> {
-    let answer = llm.model().ask(&question(text)).collect();
+    let answer = llm.model().ask(&question(text), None).collect();
     timeout(PATIENCE, answer).await.expect("an end")
 }
 
@@ -76,7 +82,10 @@ impl Rig {
         let (port, inbox) = inbox();
         let (reports, hearing) = mpsc::channel(64);
         let mut agent = JoinSet::new();
-        agent.spawn(async move { llm.run(OnCall { id: "CA1".to_owned(), transfer }, port, hearing).await });
+        agent.spawn(async move {
+            let control_url = Some("http://10.0.0.7:8081".to_owned());
+            llm.run(OnCall { id: "CA1".to_owned(), control_url, transfer, traceparent: None }, port, hearing).await
+        });
         let rig = Rig { reports, inbox, agent };
         rig.report(AgentReport::Started).await;
         rig

@@ -1,5 +1,6 @@
 //! The operator's tools, over HTTP.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use trunkline::agent::llm::settings::{BuiltIn, Key, Settings, Tool};
+use trunkline::agent::llm::settings::{BuiltIn, Settings, Tool};
 use trunkline::agent::llm::{Llm, Transfer, TransferError};
 use trunkline::call::event::AgentEvent;
 use trunkline::emulate::llm::{self as emulated, Rule, Script};
+use trunkline::http::outbound::{Lookup, Outbound};
+use trunkline::secret::Secret;
 
-use crate::support::{Rig, Server, server, settings};
+use crate::support::{Rig, Server, local, server, settings};
 
 type Seen = Arc<Mutex<Vec<(Option<String>, Value)>>>;
 
@@ -64,7 +67,7 @@ fn tool(url: &str, filler: &str) -> Tool {
         description: "looks at the sky".to_owned(),
         parameters: json!({ "type": "object", "properties": { "city": { "type": "string" } } }),
         url: url.to_owned(),
-        token: Some(Key::new("t0ken")),
+        token: Some(Secret::new("t0ken")),
         timeout: Duration::from_millis(300),
         filler: filler.to_owned(),
         filler_after: Duration::from_millis(50),
@@ -77,7 +80,7 @@ async fn told(path: &str) -> (String, Vec<String>) {
     let server = model("look").await;
     let filler = if path == "/slow" { "I am looking." } else { "" };
     let settings = Settings { tools: vec![tool(&format!("{url}{path}"), filler)], ..settings(&server.url) };
-    let mut rig = Rig::new(Llm::new(settings, false).unwrap(), None).await;
+    let mut rig = Rig::new(Llm::new(settings, false, &local()).unwrap(), None).await;
     rig.prompt("the weather").await;
     let mut heard = Vec::new();
     while heard.last().map(String::as_str) != Some("So it is.") {
@@ -93,7 +96,7 @@ async fn arguments_are_posted_and_the_answer_is_told() {
     let (url, seen, _task) = tools().await;
     let server = model("look").await;
     let settings = Settings { tools: vec![tool(&format!("{url}/good"), "")], ..settings(&server.url) };
-    let mut rig = Rig::new(Llm::new(settings, false).unwrap(), None).await;
+    let mut rig = Rig::new(Llm::new(settings, false, &local()).unwrap(), None).await;
     rig.prompt("the weather").await;
     assert_eq!(rig.heard().await, "Let me see.");
     assert_eq!(rig.heard().await, "So it is.");
@@ -102,7 +105,7 @@ async fn arguments_are_posted_and_the_answer_is_told() {
     let shown = server.journal.last().unwrap().messages;
     let called = &shown[1]["tool_calls"][0];
     let expected = json!({
-        "call_id": "CA1", "tool_call_id": called["id"], "name": "look", "arguments": { "city": "Rome" }
+        "call_id": "CA1", "control_url": "http://10.0.0.7:8081", "tool_call_id": called["id"], "name": "look", "arguments": { "city": "Rome" }
     });
     assert_eq!(body, expected);
     assert_eq!(shown[1]["content"], "Let me see.");
@@ -152,7 +155,7 @@ async fn a_caller_is_handed_over_by_name() {
         let transfers = [("sales".to_owned(), "+15550100001".to_owned())].into();
         let settings = Settings { built_in: BuiltIn { transfers, ..BuiltIn::default() }, ..settings(&server.url) };
         let desk = Arc::new(Desk { numbers: Mutex::default(), can });
-        let mut rig = Rig::new(Llm::new(settings, true).unwrap(), Some(desk.clone())).await;
+        let mut rig = Rig::new(Llm::new(settings, true, &local()).unwrap(), Some(desk.clone())).await;
         rig.prompt("the weather").await;
         assert_eq!(rig.turn().await.1, "Let me connect you.");
         assert_eq!(desk.numbers.lock().unwrap().len(), 0, "not before it was heard");
@@ -176,9 +179,36 @@ async fn the_call_is_ended_once_the_goodbye_was_heard() {
     let rules = vec![Rule::hearing(&["bye"]).says("Goodbye.").calls("end_call", json!({}))];
     let quick = emulated::Settings { script: Script::new(rules).unwrap(), ..emulated::Settings::default() };
     let server = server(quick).await;
-    let mut rig = Rig::new(Llm::new(settings(&server.url), false).unwrap(), None).await;
+    let mut rig = Rig::new(Llm::new(settings(&server.url), false, &local()).unwrap(), None).await;
     rig.prompt("bye").await;
     assert_eq!(rig.heard().await, "Goodbye.");
     assert_eq!(rig.next().await, AgentEvent::HangUp);
     rig.ended().await;
+}
+
+#[tokio::test]
+async fn a_tool_that_may_not_be_asked_is_not() {
+    let (url, seen, _task) = tools().await;
+    let server = model("look").await;
+    // The same server under two names: one that is an address, and one that leads to it.
+    for url in [format!("{url}/good"), format!("{}/good", url.replace("127.0.0.1", "tools.test"))] {
+        let outbound = Outbound::default().looking_up(Arc::new(Home));
+        let settings = Settings { tools: vec![tool(&url, "")], ..settings(&server.url) };
+        let mut rig = Rig::new(Llm::new(settings, false, &outbound).unwrap(), None).await;
+        rig.prompt("the weather").await;
+        while rig.heard().await != "So it is." {}
+        let messages = server.journal.last().unwrap().messages;
+        let result = messages.iter().find(|message| message["role"] == "tool").unwrap();
+        assert_eq!(result["content"], "error: the tool cannot be used");
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+/// Every name leads to this host.
+struct Home;
+
+impl Lookup for Home {
+    fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+        async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) }.boxed()
+    }
 }

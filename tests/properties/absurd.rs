@@ -47,6 +47,7 @@ pub(crate) enum What {
     Ignored,
     Wake,
     Drain,
+    Leave,
 }
 
 /// A sequence of events, each some time after the one before it.
@@ -105,6 +106,7 @@ fn what() -> impl Strategy<Value = What> {
         1 => Just(What::Ignored),
         3 => Just(What::Wake),
         1 => Just(What::Drain),
+        1 => Just(What::Leave),
         1 => prop_oneof![Just(What::Stopped), Just(What::Lost), Just(What::HangUp)],
     ]
 }
@@ -233,6 +235,7 @@ impl Stage {
             What::Ignored => Event::Carrier(CarrierEvent::Ignored),
             What::Wake => Event::Wake,
             What::Drain => Event::Drain,
+            What::Leave => Event::Leave,
         };
         self.handle(event);
     }

@@ -19,6 +19,7 @@ use trunkline::replay::{Sent, Session, ToVoice};
 use trunkline::tape::{self, Audio, Carrier, Header, Text, Wakes, What};
 
 use crate::worlds::settings;
+use trunkline::secret::Secret;
 
 const STREAM: &str = "MZ1";
 const TEXTS: [&str; 2] = ["Here is the first answer. ", "And this will be the second one. "];
@@ -37,7 +38,7 @@ fn context(number: usize) -> ContextId {
 fn gradium_settings() -> gradium::Settings {
     gradium::Settings {
         url: "wss://tts.example".to_owned(),
-        api_key: String::new(),
+        api_key: Secret::default(),
         model: "default".to_owned(),
         voice: "v".to_owned(),
         json_config: serde_json::Map::new(),
@@ -61,7 +62,7 @@ fn gradium() -> Box<dyn TtsDialect> {
 fn elevenlabs() -> Box<dyn TtsDialect> {
     let settings = elevenlabs::Settings {
         url: "wss://tts.example".to_owned(),
-        api_key: String::new(),
+        api_key: Secret::default(),
         model: "m".to_owned(),
         voice: "v".to_owned(),
         language: None,

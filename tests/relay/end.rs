@@ -39,6 +39,11 @@ impl Action {
         serving.spawn(async move { axum::serve(listener, app).await.unwrap() });
         Action { url, forms, _serving: serving }
     }
+
+    /// Lines of `[agent.relay]`, and that this host may be asked.
+    fn toml(&self) -> String {
+        format!("action_url = \"{}\"\n[outbound]\nprivate = [\"127.0.0.1\"]", self.url)
+    }
 }
 
 const FORM: [(&str, &str); 6] = [
@@ -63,7 +68,7 @@ async fn after(gateway: &Gateway, offer: &Answer) -> Answer {
 #[tokio::test]
 async fn the_end_closes_the_stream_and_hands_over() {
     let (app, action) = (App::start().await, Action::start().await);
-    let gateway = Gateway::signed(PUBLIC_URL, &app.toml(&format!("action_url = \"{}\"", action.url))).await;
+    let gateway = Gateway::signed(PUBLIC_URL, &app.toml(&action.toml())).await;
     let offer = incoming(&gateway).await;
     let (mut phone, _) = stream(&gateway, "CA1", &offer).await;
     let (mut session, setup) = app.begin().await;
@@ -84,7 +89,7 @@ async fn the_end_closes_the_stream_and_hands_over() {
 #[tokio::test]
 async fn a_caller_who_hangs_up_completes_the_session() {
     let (app, action) = (App::start().await, Action::start().await);
-    let gateway = Gateway::signed(PUBLIC_URL, &app.toml(&format!("action_url = \"{}\"", action.url))).await;
+    let gateway = Gateway::signed(PUBLIC_URL, &app.toml(&action.toml())).await;
     let offer = incoming(&gateway).await;
     let (phone, _) = stream(&gateway, "CA1", &offer).await;
     let (mut session, _) = app.begin().await;
@@ -99,7 +104,7 @@ async fn a_caller_who_hangs_up_completes_the_session() {
 #[tokio::test]
 async fn an_app_that_leaves_is_a_failed_session_and_the_call_goes_on_elsewhere() {
     let (app, action) = (App::start().await, Action::start().await);
-    let gateway = Gateway::signed(PUBLIC_URL, &app.toml(&format!("action_url = \"{}\"", action.url))).await;
+    let gateway = Gateway::signed(PUBLIC_URL, &app.toml(&action.toml())).await;
     let offer = incoming(&gateway).await;
     let (mut phone, _) = stream(&gateway, "CA1", &offer).await;
     let (session, _) = app.begin().await;

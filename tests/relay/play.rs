@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::support::carrier::{PUBLIC_URL, ask, stream};
 use crate::support::gateway::Gateway;
 use crate::support::until;
 
@@ -55,4 +56,21 @@ async fn recordings_and_keys_are_heard_in_their_place() {
     // Two keys of 200 ms and a pause.
     assert_eq!(over(&gateway, 3).await["heard_ms"], 900);
     assert_eq!(over(&gateway, 4).await["outcome"], "failed");
+}
+
+#[tokio::test]
+async fn an_app_does_not_reach_through_us_what_only_we_reach() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, app) = (listener.local_addr().unwrap().port(), App::start().await);
+    let gateway = Gateway::signed(PUBLIC_URL, &app.toml("[player]\nallow_http = true")).await;
+    let offer = ask(&gateway, &format!("{PUBLIC_URL}/twilio/voice"), "CA1").await;
+    let (_phone, _) = stream(&gateway, "CA1", &offer).await;
+    let (mut session, _) = app.begin().await;
+    for (turn, host) in (1..).zip(["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"]) {
+        session.say(json!({ "type": "play", "source": format!("http://{host}:{port}/admin") })).await;
+        assert_eq!(over(&gateway, turn).await["outcome"], "failed", "{host}");
+    }
+    assert_eq!(gateway.metric("trunkline_outbound_refused_total{kind=\"play\"}").await, 4.0);
+    let asked = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;
+    assert!(asked.is_err(), "somebody was asked");
 }

@@ -40,7 +40,8 @@ async fn setup_has_every_key_and_is_the_first_message() {
     let id = setup["sessionId"].as_str().unwrap();
     assert!(id.len() == 34 && id.starts_with("VX") && id[2..].chars().all(|c| c.is_ascii_hexdigit()), "{id}");
     // What the stream brought goes before what is the same in every call.
-    let expected = json!({"tenant": "acme", "plan": "silver", "callReference": "bar"});
+    let expected = json!({"tenant": "acme", "plan": "silver", "callReference": "bar",
+        "trunkline.control_url": format!("http://{}", gateway.address)});
     assert_eq!(setup["customParameters"], expected);
     assert_eq!(session.upgrade.path, "/relay?tenant=acme");
     assert!(!session.upgrade.headers.contains_key("x-twilio-signature"));
@@ -80,7 +81,7 @@ async fn setup_says_what_the_carriers_webhook_said() {
         assert_eq!(setup[key], value, "{key}");
     }
     // The stream's token is nobody's business.
-    assert_eq!(setup["customParameters"], json!({}));
+    assert_eq!(setup["customParameters"], json!({"trunkline.control_url": "https://gw.example.com"}));
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use trunkline::http::outbound::{Outbound, Rules};
 use trunkline::ids::CallSid;
+use trunkline::secret::Secret;
 use trunkline::server::AfterApp;
 use trunkline::server::aftermath::{Ended, Status};
 use trunkline::server::twilio::public_url::PublicUrl;
@@ -43,6 +45,11 @@ struct Asked {
     mood: Mood,
 }
 
+/// Apps are on loopback here.
+fn local() -> Outbound {
+    Outbound::new(Rules::default().with_loopback())
+}
+
 /// An app with an `action` URL. It believes signed requests only.
 struct App {
     address: SocketAddr,
@@ -56,7 +63,7 @@ impl App {
         let (address, asked) = (listener.local_addr().unwrap(), Arc::<Mutex<Asked>>::default());
         let verifier = Arc::new(Verifier::new(
             PublicUrl::parse(&format!("http://{address}")).unwrap(),
-            Some(AUTH_TOKEN.to_owned()),
+            Some(Secret::new(AUTH_TOKEN)),
             BTreeMap::new(),
         ));
         let app = axum::Router::new().fallback(answer).with_state((asked.clone(), verifier));
@@ -66,8 +73,8 @@ impl App {
     }
 
     async fn gateway(&self, toml: &str) -> Gateway {
-        let app =
-            AfterApp::new(&format!("http://{}/after?{QUERY}#end", self.address), Some(AUTH_TOKEN.to_owned())).unwrap();
+        let url = format!("http://{}/after?{QUERY}#end", self.address);
+        let app = AfterApp::new(&url, Some(Secret::new(AUTH_TOKEN)), &local()).unwrap();
         Gateway::changed(PUBLIC_URL, toml, |settings| settings.after_app = Some(app)).await
     }
 
@@ -163,6 +170,7 @@ async fn the_app_hears_how_the_session_ended_and_says_what_follows() {
             .chain([
                 ("SessionId", "VX1"),
                 ("SessionDuration", "61"),
+                ("ControlUrl", PUBLIC_URL),
                 ("AccountSid", ACCOUNT),
                 ("CallSid", "CA1"),
                 ("CallStatus", "in-progress"),
@@ -234,12 +242,12 @@ async fn a_session_that_nobody_recorded_and_an_app_that_is_not_there() {
     assert!(app.forms().is_empty());
     let address = app.address;
     drop(app);
-    let gone = AfterApp::new(&format!("http://{address}/after"), None).unwrap();
+    let gone = AfterApp::new(&format!("http://{address}/after"), None, &local()).unwrap();
     let gateway = Gateway::changed(PUBLIC_URL, "", |settings| settings.after_app = Some(gone)).await;
     record(&gateway, "CA1", Status::Completed);
     assert_eq!(elements(&after(&gateway, "CA1").await)[1].0, "Hangup");
     for url in ["", "after", "ftp://a.example", "https://"] {
-        assert!(AfterApp::new(url, None).is_err(), "{url}");
+        assert!(AfterApp::new(url, None, &local()).is_err(), "{url}");
     }
 }
 
@@ -252,4 +260,20 @@ async fn only_the_carrier_is_answered() {
     assert_eq!(answer.status, 403);
     assert!(app.forms().is_empty());
     assert_eq!(after(&gateway, "CA1").await.body, TWIML, "a stranger's question uses nothing up");
+}
+
+#[tokio::test]
+async fn an_app_that_may_not_be_asked_is_not() {
+    let app = App::start().await;
+    let logs = Logs::take();
+    let url = format!("http://{}/after?{QUERY}", app.address);
+    let refused = AfterApp::new(&url, None, &Outbound::default()).unwrap();
+    let gateway = Gateway::changed(PUBLIC_URL, "", |settings| settings.after_app = Some(refused)).await;
+    record(&gateway, "CA1", Status::Completed);
+    assert_eq!(elements(&after(&gateway, "CA1").await)[1].0, "Hangup");
+    assert!(app.forms().is_empty());
+    assert!(logs.line("nobody says what to do").contains("the app may not be asked: the host has a loopback address"));
+    let line = logs.line("an outbound request was refused");
+    assert!(line.contains("kind=\"action\" host=\"127.0.0.1\""), "{line}");
+    logs.holds_none_of(&["a=1", "http://127.0.0.1"]);
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -15,6 +15,7 @@ use trunkline::server::twilio::token::PARAMETER;
 use crate::support::gateway::{AUTH_TOKEN, Gateway};
 use crate::support::http::{Events, Request};
 use crate::support::phone::Phone;
+use crate::support::program::program;
 use crate::support::{soon, until};
 use crate::token;
 
@@ -89,20 +90,28 @@ async fn a_call_is_told_of_the_drain_and_may_still_be_spoken_to() {
 }
 
 #[tokio::test]
-async fn calls_end_at_the_limit() {
-    let gateway = &mut Gateway::open("server.drain_s = 1").await;
+async fn at_the_limit_calls_say_goodbye_and_end() {
+    let gateway = &mut Gateway::open("server.drain_s = 1\nserver.drain_line = \"Goodbye.\"").await;
     let mut phone = gateway.call("CA1").await;
-    gateway.say("CA1", json!({ "text": "This will be cut off. ", "last": false })).await;
+    let mut events = Events::open(gateway.api("GET", "/v1/calls/CA1/events"), gateway.address).await;
+    let long = "This will be cut off, and nobody will ever hear the end of it. ".repeat(9);
+    gateway.say("CA1", json!({ "text": long })).await;
+    phone.sees("speech", |seen| seen.frames > 0).await;
     let begun = Instant::now();
     gateway.stop.cancel();
-    assert_eq!(phone.end().await, Some(1000));
+    assert_eq!(events.skip_to("interrupted").await["cause"], "request");
     assert!(begun.elapsed() >= Duration::from_secs(1));
+    let cut = phone.sees("a clear", |seen| seen.clears == 1).await.frames;
+    assert_eq!(events.skip_to("announced").await["text"], "Goodbye.");
+    assert_eq!(phone.end().await, Some(1000));
+    assert!(phone.seen().frames > cut + 10, "the goodbye is heard");
+    assert_eq!(events.skip_to("ended").await["reason"], "sent_away");
     gateway.stopped().await;
 }
 
 #[tokio::test]
 async fn idle_connections_event_streams_and_half_requests_do_not_hold_the_process_up() {
-    let gateway = &mut Gateway::open("server.drain_s = 1").await;
+    let gateway = &mut Gateway::open("server.drain_s = 1\nserver.drain_line = \"\"").await;
     let _phone = gateway.call("CA1").await;
     let mut events = Events::open(gateway.api("GET", "/v1/calls/CA1/events"), gateway.address).await;
     let _never_read = Events::open(gateway.api("GET", "/v1/calls/CA1/events"), gateway.address).await;
@@ -127,23 +136,44 @@ async fn idle_connections_event_streams_and_half_requests_do_not_hold_the_proces
     gateway.stopped().await;
     // One second for the call, five at most for the half request.
     assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
-    assert_eq!(events.skip_to("ended").await["reason"], "hung_up");
+    assert_eq!(events.skip_to("ended").await["reason"], "sent_away");
     assert_eq!(text.answer().await.status, 409);
 }
 
-/// The program itself, and where it listens.
-async fn program() -> (Child, SocketAddr) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_trunkline"))
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .env_clear()
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = soon("the address", lines.next_line()).await.unwrap().unwrap();
-    (child, line.strip_prefix("http://").unwrap().parse().unwrap())
+#[tokio::test]
+async fn a_control_listener_is_open_until_the_last_call_has_ended_and_its_numbers_were_fetched() {
+    let (mut gateway, control) = Gateway::controlled("").await;
+    let mut phone = gateway.dial().await.unwrap();
+    phone.start("CA1", &[]);
+    let get = async |at: SocketAddr, path: &str| Request::new("GET", path).send(at).await;
+    until("the call", async || (get(control, "/v1/calls/CA1").await.status == 200).then_some(())).await;
+    // Each of the two serves its own, and both are asked how they are.
+    for (at, path, status) in [
+        (gateway.address, "/v1/calls", 404),
+        (gateway.address, "/metrics", 404),
+        (gateway.address, "/readyz", 200),
+        (control, "/metrics", 200),
+        (control, "/healthz", 200),
+        (control, "/twilio/media", 404),
+    ] {
+        assert_eq!(get(at, path).await.status, status, "{path}");
+    }
+    let mut events = Events::open(Request::new("GET", "/v1/calls/CA1/events"), control).await;
+    assert_eq!(events.skip_to("started").await["control_url"], format!("http://{control}"));
+
+    gateway.stop.cancel();
+    is_closed(&gateway).await;
+    assert_eq!(get(control, "/readyz").await.status, 503);
+    let say = Request::new("POST", "/v1/calls/CA1/say?wait=heard").json(&json!({ "text": "Still under control." }));
+    assert_eq!(say.send(control).await.json()["outcome"], "heard");
+    phone.stop();
+    phone.end().await;
+    assert_eq!(events.skip_to("ended").await["control_url"], format!("http://{control}"));
+    // Whoever counts is waited for once more, and finds the whole call.
+    let last = get(control, "/metrics").await;
+    assert!(last.body.contains("trunkline_calls_ended_total{kind=\"carrier_stopped\"} 1"), "{}", last.body);
+    gateway.stopped().await;
+    assert!(TcpStream::connect(control).await.is_err());
 }
 
 async fn terminate(child: &Child) {
@@ -153,7 +183,7 @@ async fn terminate(child: &Child) {
 
 #[tokio::test]
 async fn sigterm_lets_the_call_finish_and_a_second_one_does_not_wait() {
-    let (mut patient, address) = program().await;
+    let (mut patient, address) = program(&[], Stdio::null()).await;
     let mut phone = Phone::dial(address, "/twilio/media", &[]).await.unwrap();
     phone.start("CA1", &[]);
     phone.sees("the greeting", |seen| seen.frames > 20).await;
@@ -165,7 +195,7 @@ async fn sigterm_lets_the_call_finish_and_a_second_one_does_not_wait() {
     assert_eq!(phone.end().await, Some(1000));
     assert_eq!(soon("the end", patient.wait()).await.unwrap().code(), Some(0));
 
-    let (mut hurried, address) = program().await;
+    let (mut hurried, address) = program(&[], Stdio::null()).await;
     let mut phone = Phone::dial(address, "/twilio/media", &[]).await.unwrap();
     phone.start("CA1", &[]);
     phone.sees("the greeting", |seen| seen.frames > 0).await;

@@ -18,7 +18,7 @@ async fn events(gateway: &Gateway) -> Events {
 }
 
 /// Recorded speech of a caller, at the pace of speech.
-async fn speak(phone: &Phone, clip: &str) {
+pub(crate) async fn speak(phone: &Phone, clip: &str) {
     let path = format!("{}/fixtures/audio/{clip}.wav", env!("CARGO_MANIFEST_DIR"));
     let samples: Vec<i16> = hound::WavReader::open(path).unwrap().samples().map(|sample| sample.unwrap()).collect();
     let mut coded = Vec::new();

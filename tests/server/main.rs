@@ -10,18 +10,28 @@
 
 mod support;
 
+mod abuse;
+mod admission;
 mod after;
 mod api;
 mod drain;
 mod events;
 mod leaks;
+mod lines;
+mod log_level;
 mod metrics;
 mod open_mode;
 mod outbound;
+mod panic;
 mod play;
+mod proxies;
 mod say;
+mod scopes;
 mod shared;
 mod signed;
 mod stream;
+mod tls;
 mod token;
+mod top;
+mod traces;
 mod webhook;

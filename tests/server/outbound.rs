@@ -371,7 +371,7 @@ async fn an_answered_call_that_finds_no_seat_is_sent_on_with_its_order_or_ended(
     place(&gateway, json!({ "to": TO, "parameters": { "tenant": "acme" } })).await;
     let url = carrier.last().form["Url"].clone();
     let (_id, _phone) = call(&carrier, &gateway).await;
-    assert_eq!(elements(&ask(&gateway, &url, "CA1").await)[1].0, "Hangup", "it cannot be rejected any more");
+    assert_eq!(elements(&ask(&gateway, &url, "CA1").await)[1].0, "Say", "it cannot be rejected any more");
     assert_eq!(place(&gateway, json!({ "to": TO })).await.status, 503);
 
     let other = "server.max_calls = 1\nserver.busy_redirect_url = \"https://other.example.com/twilio/voice?a=1\"";

@@ -2,22 +2,30 @@
 
 use std::f64::consts::TAU;
 use std::io::{BufReader, Cursor};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::routing::get;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline::emulate::carrier::{Clip, HangUp, Moment, Outcome, Plan, read_clip, run};
+use trunkline::http::outbound::{Lookup, Outbound, Rules};
 use trunkline::ids::{CallSid, CallTime, StreamSid};
+use trunkline::player::{self, Player};
 use trunkline::replay::perform;
 use trunkline::tape::{Tape, What};
 
+use crate::support::carrier::{PUBLIC_URL, ask, stream};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Events};
+use crate::support::logs::Logs;
 use crate::support::until;
 
 /// The recording's tone.
@@ -217,4 +225,61 @@ async fn what_cannot_be_played_is_refused_before_anything_is_asked_for() {
     assert_eq!(gateway.get("/v1/calls/CA1").await.json()["turns"], json!([]));
     let nowhere = gateway.api("POST", "/v1/calls/CA9/play").json(&json!({})).send(gateway.address).await;
     assert_eq!(nowhere.status, 404);
+}
+
+#[tokio::test]
+async fn nobody_reaches_through_us_what_only_we_reach() {
+    let mut serving = JoinSet::new();
+    let library = library(&mut serving).await;
+    let logs = Logs::take();
+    let mut rules = Rules::default();
+    ["*.example.com", "library.test", "127.0.0.1"].iter().for_each(|entry| rules.allow(entry).unwrap());
+    let outbound = Outbound::new(rules).looking_up(Arc::new(Home));
+    let gateway = Gateway::changed(PUBLIC_URL, "", |settings| {
+        let outbound = outbound.watched(settings.meter.clone());
+        settings.player =
+            Player::new(player::Settings { allow_http: true, ..player::Settings::default() }, &outbound).unwrap();
+    })
+    .await;
+    let answer = ask(&gateway, &format!("{PUBLIC_URL}/twilio/voice"), "CA1").await;
+    let _phone = stream(&gateway, "CA1", &answer).await;
+    let mut events = Events::open(gateway.api("GET", "/v1/calls/CA1/events"), gateway.address).await;
+    let hidden = format!("{library}/hold.wav?key=hunter2");
+    for (source, reason) in [
+        (hidden.clone(), "the host has a loopback address, which is not one of outbound.private"),
+        (hidden.replace("127.0.0.1", "localhost"), "the host is not one of outbound.hosts"),
+        ("http://elsewhere.test/hunter2".to_owned(), "the host is not one of outbound.hosts"),
+    ] {
+        let answer = play(&gateway, "", json!({ "source": source })).await;
+        assert_eq!((answer.status, &answer.json()["field"]), (422, &json!("source")), "{answer:?}");
+        assert!(answer.body.contains(reason) && !answer.body.contains("hunter2"), "{answer:?}");
+    }
+    // A name that may be asked, and leads to where nobody may be: it is found out when it is looked up.
+    play(&gateway, "", json!({ "source": hidden.replace("127.0.0.1", "library.test") })).await.turn();
+    let failed = events.skip_to("speech_failed").await;
+    assert_eq!(failed["reason"], "the host has a loopback address, which is not one of outbound.private");
+    assert_eq!(gateway.metric("trunkline_outbound_refused_total{kind=\"play\"}").await, 4.0);
+    assert_eq!(logs.text().matches("an outbound request was refused").count(), 4, "each host once");
+    logs.holds_none_of(&["hunter2", "hold.wav"]);
+}
+
+#[tokio::test]
+async fn a_recording_of_a_private_network_is_played_where_it_is_listed() {
+    let mut serving = JoinSet::new();
+    let source = format!("{}/hold.wav", library(&mut serving).await);
+    let toml = "player.allow_http = true\noutbound.hosts = [\"example.com\"]\noutbound.private = [\"127.0.0.0/8\"]";
+    let gateway = Gateway::signed(PUBLIC_URL, toml).await;
+    let answer = ask(&gateway, &format!("{PUBLIC_URL}/twilio/voice"), "CA1").await;
+    let _phone = stream(&gateway, "CA1", &answer).await;
+    let view = play(&gateway, "?wait=heard", json!({ "source": source })).await.json();
+    assert_eq!((&view["outcome"], &view["heard_ms"]), (&json!("heard"), &json!(2_000)));
+}
+
+/// Every name leads to this host.
+struct Home;
+
+impl Lookup for Home {
+    fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+        async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) }.boxed()
+    }
 }

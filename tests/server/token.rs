@@ -13,6 +13,7 @@ use crate::support::http::Request;
 use crate::support::logs::Logs;
 use crate::support::phone::Phone;
 use crate::support::until;
+use trunkline::secret::Secret;
 
 const PUBLIC_URL: &str = "https://gw.example.com";
 
@@ -21,13 +22,18 @@ async fn dial(gateway: &Gateway) -> Phone {
     Phone::dial(gateway.address, "/twilio/media", &[(SIGNATURE_HEADER, &signature)]).await.unwrap()
 }
 
+/// What the webhook answers to a form of one field.
+pub(crate) async fn answer(gateway: &Gateway, field: &str, value: &str) -> String {
+    let url = format!("{PUBLIC_URL}/twilio/voice");
+    let signature = sign(Algorithm::HmacSha1, AUTH_TOKEN, &url, &[(field, value)]);
+    let request = Request::new("POST", "/twilio/voice").form(&format!("{field}={value}"));
+    request.header(SIGNATURE_HEADER, &signature).send(gateway.address).await.body
+}
+
 /// The token that the webhook hands out for a call.
 pub(crate) async fn token(gateway: &Gateway, call: &str) -> String {
-    let url = format!("{PUBLIC_URL}/twilio/voice");
-    let signature = sign(Algorithm::HmacSha1, AUTH_TOKEN, &url, &[("CallSid", call)]);
-    let request = Request::new("POST", "/twilio/voice").form(&format!("CallSid={call}"));
-    let answer = request.header(SIGNATURE_HEADER, &signature).send(gateway.address).await;
-    let (_, rest) = answer.body.split_once("trunkline_token\" value=\"").expect("a stream with a token");
+    let answer = answer(gateway, "CallSid", call).await;
+    let (_, rest) = answer.split_once("trunkline_token\" value=\"").expect("a stream with a token");
     rest.split_once('"').unwrap().0.to_owned()
 }
 
@@ -45,8 +51,8 @@ async fn a_stream_without_a_good_token_is_closed_with_1008_and_nothing_is_dialle
     let vendor = Vendor::start(cartesia::Settings::default()).await;
     let gateway = Gateway::signed(PUBLIC_URL, &vendor.toml).await;
     let good = token(&gateway, "CA1").await;
-    let late = Minter::new(TOKEN_KEY.as_bytes()).mint(&CallSid::parse("CA1").unwrap(), 1_000_000, [7; 16]);
-    let forged = Minter::new(b"another key").mint(&CallSid::parse("CA1").unwrap(), u64::MAX / 2, [7; 16]);
+    let late = Minter::new(&Secret::new(TOKEN_KEY)).mint(&CallSid::parse("CA1").unwrap(), 1_000_000, [7; 16]);
+    let forged = Minter::new(&Secret::new("another key")).mint(&CallSid::parse("CA1").unwrap(), u64::MAX / 2, [7; 16]);
     for (why, call, parameters) in [
         ("missing", "CA1", vec![("tenant", "acme")]),
         ("empty", "CA1", vec![(PARAMETER, "")]),

@@ -17,6 +17,7 @@ pub(crate) use trunkline::tape::{Entry, Header, What};
 use crate::plan::Plan;
 use crate::tongues::Brand;
 use crate::twilio::STREAM;
+use trunkline::secret::Secret;
 
 /// What a caller hears when speech failed for good.
 pub(crate) const FALLBACK: &str = "I am sorry, I cannot speak just now.";
@@ -79,7 +80,7 @@ impl Wanted {
                 stream,
                 settings: Box::new(cartesia::Settings {
                     url: "wss://tts.example/tts/websocket".to_owned(),
-                    api_key: String::new(),
+                    api_key: Secret::default(),
                     version: "2026-03-01".to_owned(),
                     model: "sonic-3.5".to_owned(),
                     voice: "5c5ad5e7-1020-476b-8b91-fdcbe9cc313c".to_owned(),
@@ -94,7 +95,7 @@ impl Wanted {
                 stream,
                 settings: Box::new(gradium::Settings {
                     url,
-                    api_key: String::new(),
+                    api_key: Secret::default(),
                     model: "default".to_owned(),
                     voice: "YTpq7expH9539ERJ".to_owned(),
                     json_config: serde_json::Map::new(),
@@ -104,7 +105,7 @@ impl Wanted {
                 stream,
                 settings: Box::new(elevenlabs::Settings {
                     url,
-                    api_key: String::new(),
+                    api_key: Secret::default(),
                     model: "eleven_flash_v2_5".to_owned(),
                     voice: "JBFqnCBsd6RMkjVDRZzb".to_owned(),
                     language: None,
@@ -119,7 +120,7 @@ impl Wanted {
                 stream,
                 settings: Box::new(rime::Settings {
                     url,
-                    api_key: String::new(),
+                    api_key: Secret::default(),
                     model: "mistv2".to_owned(),
                     voice: "cove".to_owned(),
                     format,

@@ -19,6 +19,7 @@ use trunkline::tape;
 use crate::plan::Step;
 use crate::scene::Scene;
 use crate::session::Body;
+use trunkline::secret::Secret;
 
 const GREETING: &str = "Good morning and welcome to the northern lighthouse museum.";
 /// Audio in one message to whoever writes it down.
@@ -101,7 +102,7 @@ fn app_settings() -> relay::Settings {
 }
 
 fn access() -> Access {
-    Access { url: "wss://stt.example/listen".to_owned(), api_key: String::new() }
+    Access { url: "wss://stt.example/listen".to_owned(), api_key: Secret::default() }
 }
 
 fn listening(name: &'static str, joins: Joins, turn_end: TurnEnd) -> Hearing {

@@ -48,7 +48,7 @@ async fn record(name: &str, toml: &str) -> Vec<Recorded> {
     let _alone = ALONE.lock().await;
     let directory = directory(name);
     let toml = format!(
-        "[tape]\ndir = {directory:?}\n{toml}\n[agent.script]\ngreeting = \"Hello Mr. Brown, your code is 4711. {}\"",
+        "limits.late_ms = 0\n[tape]\ndir = {directory:?}\n{toml}\n[agent.script]\ngreeting = \"Hello Mr. Brown, your code is 4711. {}\"",
         "Please hold the line, and don't hang up. ".repeat(3)
     );
     let input = Input { file: Some(("test.toml".to_owned(), toml)), ..Input::default() };

@@ -21,6 +21,7 @@ pub use settings::Settings;
 pub use stream::{Model, Server};
 pub use tools::{Transfer, TransferError};
 
+use crate::http::outbound::{Guarded, Outbound, Purpose};
 use crate::http::{self, Http, HttpError, Proxies};
 use toolbox::Toolbox;
 use tools::Endpoint;
@@ -36,25 +37,33 @@ pub struct Llm {
 
 impl Llm {
     /// An agent as `settings` describe it. Unless it `can_transfer`, the model is not told that callers could be handed over.
+    /// The model is asked wherever the settings say; tools, which are asked for what a model made up, where `outbound` allows.
     ///
     /// # Errors
     /// [`HttpError`] if a URL, a key or the authorities cannot be used.
-    pub fn new(settings: Settings, can_transfer: bool) -> Result<Self, HttpError> {
+    pub fn new(settings: Settings, can_transfer: bool, outbound: &Outbound) -> Result<Self, HttpError> {
         let settings = Arc::new(settings);
         let toolbox = Toolbox::new(settings.clone(), can_transfer);
-        let http = Http::new(http::Settings {
+        let web = http::Settings {
             authorities: settings.ca_file.as_deref(),
             connect: settings.limits.connect,
             proxies: Proxies::Environment,
-        })?;
-        let model = Server::new(http.clone(), settings.clone(), toolbox.offers())?;
-        let endpoints = settings.tools.iter().map(|tool| Endpoint::new(&http, tool)).collect::<Result<_, _>>()?;
+        };
+        let http = Http::new(web)?;
+        let guarded = Guarded::new(web, outbound, Purpose::Tool)?;
+        let model = Server::new(http, settings.clone(), toolbox.offers())?;
+        let endpoints = settings.tools.iter().map(|tool| Endpoint::new(&guarded, tool)).collect::<Result<_, _>>()?;
         Ok(Llm { settings, toolbox, model: Arc::new(model), endpoints })
     }
 
     /// Whoever answers its questions.
     pub fn model(&self) -> &dyn Model {
         &*self.model
+    }
+
+    /// Name of the model.
+    pub fn model_name(&self) -> &str {
+        &self.settings.model
     }
 
     /// The same with another model in place of the server.

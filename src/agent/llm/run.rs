@@ -25,8 +25,12 @@ const REST_LIMIT: Duration = Duration::from_secs(2);
 pub struct OnCall {
     /// The call's name in the control API; tools are told.
     pub id: String,
+    /// Where that API is on the node that owns the call, if it is known; tools are told.
+    pub control_url: Option<String>,
     /// Hands the caller over; `None`: nobody can.
     pub transfer: Option<Arc<dyn Transfer>>,
+    /// The header `traceparent` of every request to the model and to tools; `None`: the call is not traced.
+    pub traceparent: Option<String>,
 }
 
 impl Llm {
@@ -105,7 +109,7 @@ impl Shell<'_> {
                     }
                 }
                 Output::Ask { request, question } => {
-                    let answer = self.llm.model.ask(&question);
+                    let answer = self.llm.model.ask(&question, self.on.traceparent.as_deref());
                     self.question = Some(Open { request, answer, flow: Flow::Open });
                 }
                 Output::Drop { request } => drop(self.question.take_if(|open| open.request == request)),
@@ -116,8 +120,10 @@ impl Shell<'_> {
                 }
                 Output::Post { errand, tool, id, arguments } => {
                     let Some(endpoint) = self.llm.endpoints.get(tool).cloned() else { continue };
-                    let call = self.on.id.clone();
-                    self.tasks.spawn(async move { Some((errand, endpoint.post(call, id, arguments).await)) });
+                    let (call, control_url) = (self.on.id.clone(), self.on.control_url.clone());
+                    let traceparent = self.on.traceparent.clone();
+                    let posting = async move { endpoint.post(call, control_url, id, arguments, traceparent).await };
+                    self.tasks.spawn(async move { Some((errand, posting.await)) });
                 }
                 Output::Transfer { errand, number } => self.transfer(errand, &number),
             }

@@ -1,7 +1,6 @@
 //! What an agent that asks a model is made of.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde_json::{Map, Value};
 
 use crate::http::{self, HttpError};
+use crate::secret::Secret;
 
 /// Everything that is the same in every call.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Settings {
     /// Base URL of the API, such as `https://api.openai.com/v1`, or of its `chat/completions` itself.
     pub url: String,
     /// Sent as a bearer token; `None`: none is.
-    pub api_key: Option<Key>,
+    pub api_key: Option<Secret>,
     /// PEM file of authorities to trust in place of those of the web.
     pub ca_file: Option<PathBuf>,
     /// Name of the model.
@@ -177,7 +177,7 @@ pub struct Tool {
     /// Where the arguments are posted to.
     pub url: String,
     /// Sent as a bearer token; `None`: none is.
-    pub token: Option<Key>,
+    pub token: Option<Secret>,
     /// How long it may take.
     pub timeout: Duration,
     /// Said if it is slower than that; empty: nothing.
@@ -186,25 +186,8 @@ pub struct Tool {
     pub filler_after: Duration,
 }
 
-/// A secret for a header. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    /// Wraps `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Key(text.into())
-    }
-}
-
 /// The headers of a request with `key`; `name` is what the key is called if it cannot stand in one.
-pub(super) fn headers(key: Option<&Key>, name: &'static str) -> Result<HeaderMap, HttpError> {
-    let value = key.map(|key| http::bearer(&key.0, name)).transpose()?;
+pub(super) fn headers(key: Option<&Secret>, name: &'static str) -> Result<HeaderMap, HttpError> {
+    let value = key.map(|key| http::bearer(key, name)).transpose()?;
     Ok(value.map(|value| (AUTHORIZATION, value)).into_iter().collect())
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
 }

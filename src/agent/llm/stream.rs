@@ -45,8 +45,8 @@ pub type Answer = BoxStream<'static, AnswerEvent>;
 
 /// Whoever answers questions.
 pub trait Model: Send + Sync {
-    /// Asks. Nothing happens before the answer is polled.
-    fn ask(&self, question: &Question) -> Answer;
+    /// Asks, with `traceparent` as the header of that name. Nothing happens before the answer is polled.
+    fn ask(&self, question: &Question, traceparent: Option<&str>) -> Answer;
 }
 
 /// A server of the chat-completions API.
@@ -94,9 +94,10 @@ impl Server {
 }
 
 impl Model for Server {
-    fn ask(&self, question: &Question) -> Answer {
+    fn ask(&self, question: &Question, traceparent: Option<&str>) -> Answer {
         let client = self.http.client(&self.url);
         let request = client.post(self.url.clone()).headers(self.headers.clone()).body(self.body(question));
+        let request = http::traced(request, traceparent);
         let opening = async move {
             let response = request.send().await.map_err(|_| AskError::Unreachable)?;
             checked(response).await
@@ -230,8 +231,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::answer::{Finish, ToolCall};
-    use super::super::settings::Key;
     use super::*;
+    use crate::secret::Secret;
 
     /// Every line end, comments, fields that nobody knows, a character of each length, a call in parts, the count of
     /// tokens, and the word at the end. The byte order mark stands where a server may put it.
@@ -371,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_key_is_shown_to_nobody() {
-        let server = server(Settings { api_key: Some(Key::new("hunter2")), ..Settings::default() });
+        let server = server(Settings { api_key: Some(Secret::new("hunter2")), ..Settings::default() });
         assert_eq!(server.headers["authorization"], "Bearer hunter2");
         assert!(!format!("{server:?}").contains("hunter2"));
     }

@@ -11,10 +11,16 @@ use serde_json::{Map, Value};
 use super::brain::Outcome;
 use super::history::RESULT_BYTES_MAX;
 use super::settings::{Tool, headers};
-use crate::http::{self, BodyEnd, Http, HttpError, parse_url};
+use crate::http::outbound::{Guarded, refusal_of};
+use crate::http::{self, BodyEnd, HttpError, parse_url};
 
 /// Longest wait for the carrier to hand a caller over.
 pub(super) const TRANSFER_LIMIT: Duration = Duration::from_secs(15);
+
+/// What the model is told of a tool that nobody answers for, and of one that may not be asked. Why not, is the operator's
+/// affair, and stands in the log.
+const UNREACHABLE: &str = "error: the tool cannot be reached";
+const FORBIDDEN: &str = "error: the tool cannot be used";
 
 /// Whoever can hand the caller of one call over to a number.
 pub trait Transfer: Send + Sync + std::fmt::Debug {
@@ -34,6 +40,8 @@ pub struct TransferError {
 #[derive(Debug, Serialize)]
 struct Posted<'a> {
     call_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_url: Option<&'a str>,
     tool_call_id: &'a str,
     name: &'a str,
     arguments: &'a Map<String, Value>,
@@ -42,7 +50,7 @@ struct Posted<'a> {
 /// One of the operator's tools.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    http: Http,
+    guarded: Guarded,
     name: String,
     url: Url,
     headers: HeaderMap,
@@ -50,9 +58,9 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(http: &Http, tool: &Tool) -> Result<Self, HttpError> {
+    pub(super) fn new(guarded: &Guarded, tool: &Tool) -> Result<Self, HttpError> {
         Ok(Endpoint {
-            http: http.clone(),
+            guarded: guarded.clone(),
             name: tool.name.clone(),
             url: parse_url(&tool.url, "a tool's url")?,
             headers: headers(tool.token.as_ref(), "a tool's token")?,
@@ -61,12 +69,27 @@ impl Endpoint {
     }
 
     /// Posts the arguments of a call; what the model is told of it. A fault is told to the model, never to the caller.
-    pub(super) async fn post(self, call_id: String, tool_call_id: String, arguments: Map<String, Value>) -> Outcome {
-        let posted = Posted { call_id: &call_id, tool_call_id: &tool_call_id, name: &self.name, arguments: &arguments };
-        let request = self.http.client(&self.url).post(self.url.clone()).headers(self.headers).json(&posted);
+    pub(super) async fn post(
+        self,
+        call_id: String,
+        control_url: Option<String>,
+        tool_call_id: String,
+        arguments: Map<String, Value>,
+        traceparent: Option<String>,
+    ) -> Outcome {
+        let posted = Posted {
+            call_id: &call_id,
+            control_url: control_url.as_deref(),
+            tool_call_id: &tool_call_id,
+            name: &self.name,
+            arguments: &arguments,
+        };
         let answered = async {
-            let response = request.send().await.map_err(|_| "error: the tool cannot be reached".to_owned())?;
-            read(response).await
+            let client = self.guarded.client(&self.url).map_err(|_| FORBIDDEN.to_owned())?;
+            let request = client.post(self.url.clone()).headers(self.headers).json(&posted);
+            let request = http::traced(request, traceparent.as_deref());
+            let failed = |error| refusal_of(&error).map_or(UNREACHABLE, |_| FORBIDDEN);
+            read(request.send().await.map_err(|error| failed(error).to_owned())?).await
         };
         match tokio::time::timeout(self.timeout, answered).await {
             Ok(Ok(text)) => Outcome::Good(text),

@@ -167,7 +167,7 @@ impl Call {
             None if is_news && !is_vendors && !self.is_caller_speaking => self.begin_end(now),
             None => {}
         }
-        if is_finalised {
+        if is_finalised && self.end.is_none() {
             self.on_finalised(now, link);
         }
     }

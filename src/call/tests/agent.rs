@@ -189,6 +189,60 @@ fn ten_messages_in_a_row_that_make_no_sense_end_the_agents_link() {
     assert_eq!((refused, rig.call.stats().garbage), (19, 19));
 }
 
+#[test]
+fn what_a_call_begins_with_is_heard_to_its_end_before_the_agent() {
+    let mut settings = settings();
+    settings.conversation.announcement = "This call is recorded.".to_owned();
+    // What the caller does while the agent may not be interrupted is kept from it, but not what is done meanwhile.
+    settings.conversation.reported_during_speech = Interruptible::None;
+    let mut rig = Rig::start(settings);
+    assert_eq!(announced(&rig), [(0, "This call is recorded.".to_owned())]);
+    rig.say(1, "Good day.");
+    rig.run_to(600);
+    rig.speech();
+    rig.handle(Event::Carrier(CarrierEvent::Digit('1')));
+    assert!(
+        rig.reports.iter().any(|(_, report)| *report == AgentReport::Digit('1')),
+        "the agent is not told of the key"
+    );
+    assert!(rig.cleared.is_empty());
+    rig.run_to(10_000);
+    let opening = TurnId(1 << 31);
+    let (over, heard) = rig.over(opening.0).unwrap();
+    assert_eq!(heard.text, "This call is recorded.");
+    assert!(rig.sent_at.iter().filter(|(_, turn)| *turn == 1).all(|(at, _)| *at + Duration::from_millis(200) > over));
+    assert_eq!(rig.over(1).unwrap().1.text, "Good day.");
+}
+
+#[test]
+fn a_stream_that_only_listens_announces_nothing_and_a_goodbye_still_takes_no_keys() {
+    let mut settings = limited(Lifetime {
+        longest: Some(Duration::from_secs(5)),
+        goodbye: "That is all for today.".to_owned(),
+        ..Lifetime::default()
+    });
+    settings.conversation.reported_during_speech = Interruptible::None;
+    let mut rig = Rig::start(settings.clone());
+    rig.run_to(5_500);
+    rig.handle(Event::Carrier(CarrierEvent::Digit('1')));
+    assert!(!rig.reports.iter().any(|(_, report)| matches!(report, AgentReport::Digit(_))));
+    settings.conversation.announcement = "This call is recorded.".to_owned();
+    let mut call = crate::call::Call::new(settings);
+    call.handle(
+        crate::ids::CallTime::ZERO,
+        Event::Carrier(CarrierEvent::Started(Box::new(crate::call::event::Start {
+            stream: crate::ids::StreamSid::parse("MZ1").unwrap(),
+            call: crate::ids::CallSid::parse("CA1").unwrap(),
+            inbound: crate::audio::MediaFormat::TELEPHONE,
+            outbound: None,
+            parameters: std::collections::BTreeMap::new(),
+        }))),
+    );
+    while let Some(action) = call.poll_action() {
+        assert!(!matches!(action, crate::call::action::Action::Agent(AgentReport::Announced { .. })), "{action:?}");
+    }
+}
+
 fn limited(lifetime: Lifetime) -> Settings {
     let mut settings = settings();
     settings.conversation.lifetime = lifetime;
@@ -264,4 +318,32 @@ fn another_language_holds_for_the_turns_that_follow() {
         })
         .collect();
     assert_eq!(languages, [None, Some("sv-SE".to_owned())]);
+}
+
+#[test]
+fn a_node_that_cannot_keep_a_call_says_goodbye_once() {
+    let leaving = Lifetime { leaving: "We have to stop.".to_owned(), ..Lifetime::default() };
+    let mut rig = Rig::start(limited(leaving));
+    rig.run_to(100);
+    give(
+        &mut rig,
+        AgentEvent::Say(Say { interruptible: Some(Interruptible::None), ..plain(1, &"On and on. ".repeat(40)) }),
+    );
+    rig.run_to(2_000);
+    rig.handle(Event::Leave);
+    assert!(rig.interrupted(1).is_some());
+    rig.run_to(2_500);
+    rig.handle(Event::Leave);
+    rig.run_to(20_000);
+    assert_eq!(announced(&rig), [(2_000, "We have to stop.".to_owned())]);
+    let (at, reason) = end_of(&rig).unwrap();
+    assert!((2_500..6_000).contains(&at) && reason == EndReason::SentAway, "{at}");
+}
+
+#[test]
+fn without_a_line_a_call_that_is_sent_away_ends_at_once() {
+    let mut rig = Rig::start(limited(Lifetime::default()));
+    rig.run_to(2_000);
+    rig.handle(Event::Leave);
+    assert_eq!(end_of(&rig), Some((2_000, EndReason::SentAway)));
 }

@@ -69,7 +69,10 @@ fn queued_turns_go_too_but_an_uninterruptible_one_survives_whole() {
     rig.say_with(Say { interruptible: Some(Interruptible::None), ..plain(3, "This must be heard.") });
     rig.run_to(800);
     rig.speech();
-    assert_eq!(rig.interrupted(2).unwrap().1, Default::default());
+    let dropped = rig.interrupted(2).unwrap().1;
+    assert_eq!((dropped.text.as_str(), dropped.played.as_millis(), dropped.estimated), ("", 0, false));
+    assert_eq!((dropped.made.chars, dropped.made.voice), ("Dropped unheard.".len(), Some(0)));
+    assert!(!dropped.made.audio.is_zero(), "{dropped:?}");
     rig.run_to(6_000);
     assert_eq!((rig.heard_ms(2), rig.heard_ms(3)), (0, 19 * 60));
     assert_eq!(rig.over(3).unwrap().1.text, "This must be heard.");

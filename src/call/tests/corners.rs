@@ -8,8 +8,10 @@ use super::rig::{Marks, Rig, context, delivery, managed, plain, settings};
 use super::voice::Mood;
 use crate::audio::MediaFormat;
 use crate::call::action::{Action, AgentReport, Cause, TtsCommand};
-use crate::call::event::{AgentEvent, CarrierEvent, Event, Fault, FaultKind, Say, SpeechEvent, Start, TtsEvent};
-use crate::call::settings::Interruptible;
+use crate::call::event::{
+    AgentEvent, CarrierEvent, Clip, Event, Fault, FaultKind, Play, Say, SpeechEvent, Start, TtsEvent,
+};
+use crate::call::settings::{Interruptible, OnFailure};
 use crate::call::{Call, OVER_MAX};
 use crate::ids::{CallSid, CallTime, StreamSid, TurnId};
 
@@ -372,4 +374,74 @@ fn no_frame_leaves_after_the_carrier_said_that_the_stream_is_over() {
     rig.handle(Event::Carrier(CarrierEvent::Stopped));
     assert_eq!(rig.sent_at.len(), sent);
     assert!(rig.ended && rig.call.stats().marks_flushed > 0);
+}
+
+/// All that a call does at a moment with an event.
+fn taken(call: &mut Call, at_ms: u64, event: Event) -> Vec<Action> {
+    call.handle(CallTime::from_millis(at_ms), event);
+    std::iter::from_fn(|| call.poll_action()).collect()
+}
+
+fn is_end(action: &Action) -> bool {
+    matches!(action, Action::End(_))
+}
+
+#[test]
+fn an_event_that_comes_when_a_deadline_has_ended_the_call_changes_nothing() {
+    for event in [
+        Event::Carrier(CarrierEvent::Digit('1')),
+        Event::Carrier(CarrierEvent::Stopped),
+        Event::Agent(AgentEvent::End { handoff: Some("{}".to_owned()) }),
+        Event::Speech(SpeechEvent::Started),
+        Event::Drain,
+    ] {
+        let mut settings = settings();
+        // Silence that nobody is asked about and nobody says goodbye after.
+        settings.conversation.lifetime.idle = Some(Duration::from_secs(1));
+        let mut call = Call::new(settings);
+        taken(&mut call, 0, started(Some(MediaFormat::TELEPHONE)));
+        taken(&mut call, 10, Event::Wake);
+        let actions = taken(&mut call, 5_000, event.clone());
+        assert!(actions.last().is_some_and(is_end), "{event:?} {actions:?}");
+        assert_eq!(actions.iter().filter(|action| is_end(action)).count(), 1, "{event:?}");
+        assert!(call.is_over());
+    }
+}
+
+#[test]
+fn a_call_whose_time_is_up_while_it_says_that_it_cannot_speak_says_nothing_more() {
+    let mut settings = settings();
+    settings.on_failure = OnFailure::Close;
+    settings.conversation.lifetime.longest = Some(Duration::from_millis(500));
+    settings.conversation.lifetime.goodbye = "Goodbye.".to_owned();
+    let mut call = Call::new(settings);
+    taken(&mut call, 0, started(Some(MediaFormat::TELEPHONE)));
+    taken(&mut call, 10, Event::Agent(AgentEvent::Say(plain(1, LINE))));
+    let fault = Fault { kind: FaultKind::Fatal, reason: "test".to_owned() };
+    taken(&mut call, 20, Event::Tts(TtsEvent::Down { voice: 0, fault }));
+    let actions = taken(&mut call, 500, Event::Wake);
+    assert!(actions.last().is_some_and(is_end), "{actions:?}");
+    let is_goodbye = |action: &Action| matches!(action, Action::Agent(AgentReport::Announced { .. }));
+    assert!(!actions.iter().any(is_goodbye), "{actions:?}");
+}
+
+#[test]
+fn audio_of_a_turn_that_the_end_drops_is_not_sent_behind_it() {
+    let mut settings = settings();
+    settings.on_failure = OnFailure::Close;
+    let mut call = Call::new(settings);
+    taken(&mut call, 0, started(Some(MediaFormat::TELEPHONE)));
+    taken(&mut call, 20, Event::Agent(AgentEvent::Say(plain(7, "Hello."))));
+    let (clip, interruptible) = (Clip::Recording("https://a.example/b.wav".to_owned()), None);
+    let play = Play { turn: TurnId(8), clip, times: 1, interruptible, preemptible: false };
+    taken(&mut call, 2_600, Event::Agent(AgentEvent::Play(play)));
+    // A second of it is there and waits for the turn before it, which nobody ever speaks.
+    let audio = Bytes::from(vec![1; 16_000]);
+    taken(&mut call, 2_900, Event::Tts(TtsEvent::Audio { context: context(8, 1), audio }));
+    let mut actions = Vec::new();
+    while !call.is_over() {
+        let (at, _) = call.poll_timeout().unwrap();
+        actions = taken(&mut call, at.as_micros() / 1_000, Event::Wake);
+    }
+    assert!(actions.last().is_some_and(is_end), "{:.400}", format!("{actions:?}"));
 }

@@ -92,7 +92,9 @@ fn from_carrier(tape: &Tape) -> impl Iterator<Item = (CallTime, Message)> {
         What::Input(Input { port: Port::Carrier, body: Body::Binary(bytes) }) => {
             Some((entry.at, Message::Binary(bytes.clone())))
         }
-        What::Input(_) | What::Wake | What::Drain | What::Speech(_) | What::Lost(_) | What::End(_) => None,
+        What::Input(_) | What::Wake | What::Drain | What::Leave | What::Speech(_) | What::Lost(_) | What::End(_) => {
+            None
+        }
     })
 }
 

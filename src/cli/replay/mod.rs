@@ -12,8 +12,9 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use screen::Screen;
-use trunkline::replay::{Difference, Expected, Line, Timeline, Unfaithful, perform, redacted};
-use trunkline::tape::{Audio, End, Lines, Tape, TapeError, Text};
+use trunkline::replay::{Difference, Expected, Line, Timeline, Unfaithful, perform, perform_aloud, redacted};
+use trunkline::tape::{Audio, End, Entry, Lines, Tape, TapeError, Text};
+use wav::Wav;
 
 /// Arguments of `trunkline replay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,7 +28,7 @@ pub(crate) struct ReplayArgs {
     /// Write what is sent as `expected.jsonl`
     #[arg(long)]
     accept: bool,
-    /// Write the call as stereo WAV: caller left, gateway right
+    /// Write the call as stereo WAV: the caller left, what the caller heard right
     #[arg(long, value_name = "FILE")]
     wav: Option<PathBuf>,
     /// Write the tape once more, into a new file, with its words made up and its audio silence: one that can be shown
@@ -189,19 +190,25 @@ fn replay(args: &ReplayArgs, found: &Found, tape: &Tape, out: &mut impl Write) -
     let mut timeline = Timeline::default();
     let (is_told, mut told) = (!args.check && !args.accept, Ok(()));
     // Told step by step, so that a tape whose call panics shows how far it came.
-    let session = perform(tape, |entry, sent| {
+    let observe = |entry: &Entry, sent: &[Line]| {
         if is_told && told.is_ok() {
             told = timeline.step(entry, sent).iter().try_for_each(|line| writeln!(out, "{line}"));
         }
         lines.extend_from_slice(sent);
-    });
+    };
+    let session = match &args.wav {
+        None => perform(tape, observe),
+        Some(path) => {
+            let mut wav = Wav::new(path);
+            let session = perform_aloud(tape, observe, |rate, samples| wav.write(rate, samples));
+            wav.finish()?;
+            session
+        }
+    };
     told?;
     let last = tape.entries.last().map_or(trunkline::ids::CallTime::ZERO, |entry| entry.at);
     if let Some(line) = timeline.rest(last) {
         writeln!(out, "{line}")?;
-    }
-    if let Some(path) = &args.wav {
-        wav::write(tape, &lines, path)?;
     }
     let name = found.tape.display();
     let got = Expected::of(&lines, tape.header.audio);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Given, is_host_of, is_plain_over_network};
 use crate::config::hearing::{HearingProvider, InkEndpoint, TurnEnd};
 use crate::config::problem::{Fault, Problem};
-use crate::config::secret::Secret;
 use crate::config::settings::Config;
+use crate::secret::Secret;
 
 /// What the vendor puts in place of a threshold of turns that is absent.
 const INK_START: f64 = 0.8;

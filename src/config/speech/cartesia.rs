@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Account, Section, SectionProblem, account_keys};
 use crate::call::settings::Voice;
 use crate::config::keys::{Key, Kind, TEXT, alias, joined, key};
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 use crate::config::settings::{Buffering, SpeechEncoding, narrow};
 use crate::dialect::speech::{self, cartesia};
 
@@ -133,7 +133,7 @@ impl Section for Cartesia {
     fn settings(&self) -> speech::Settings {
         speech::Settings::Cartesia(Box::new(cartesia::Settings {
             url: self.url.clone(),
-            api_key: self.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+            api_key: self.api_key.clone().unwrap_or_default(),
             version: self.version.clone(),
             model: self.model.clone(),
             voice: self.voice.clone(),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Account, Section, SectionProblem, account_keys};
 use crate::call::settings::{Cancel, Voice};
 use crate::config::keys::{Key, Kind, TEXT, alias, joined, key};
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 use crate::config::settings::SpeechEncoding;
 use crate::dialect::speech::{self, deepgram};
 
@@ -98,7 +98,7 @@ impl Section for Deepgram {
     fn settings(&self) -> speech::Settings {
         speech::Settings::Deepgram(Box::new(deepgram::Settings {
             url: self.url.clone(),
-            api_key: self.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+            api_key: self.api_key.clone().unwrap_or_default(),
             model: self.model.clone(),
             encoding: self.encoding.encoding(),
             rate: self.sample_rate,

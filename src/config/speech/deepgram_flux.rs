@@ -8,7 +8,7 @@ use super::deepgram::{language_of, one_at_a_time};
 use super::{Account, Section, SectionProblem, account_keys};
 use crate::call::settings::Voice;
 use crate::config::keys::{Key, Kind, TEXT, alias, joined, key};
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 use crate::config::settings::{SpeechEncoding, narrow};
 use crate::dialect::speech::{self, deepgram_flux};
 
@@ -102,7 +102,7 @@ impl Section for DeepgramFlux {
     fn settings(&self) -> speech::Settings {
         speech::Settings::DeepgramFlux(Box::new(deepgram_flux::Settings {
             url: self.url.clone(),
-            api_key: self.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+            api_key: self.api_key.clone().unwrap_or_default(),
             model: self.model.clone(),
             encoding: self.encoding.encoding(),
             rate: self.sample_rate,

@@ -9,7 +9,7 @@ use super::{Account, Section, SectionProblem, account_keys};
 use crate::audio::SourceFormat;
 use crate::call::settings::{Cancel, Voice};
 use crate::config::keys::{Key, Kind, TEXT, alias, joined, key};
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 use crate::config::settings::{Buffering, SpeechEncoding, narrow};
 use crate::dialect::speech::{self, elevenlabs};
 
@@ -149,7 +149,7 @@ impl Section for Elevenlabs {
     fn settings(&self) -> speech::Settings {
         speech::Settings::Elevenlabs(Box::new(elevenlabs::Settings {
             url: self.url.clone(),
-            api_key: self.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+            api_key: self.api_key.clone().unwrap_or_default(),
             model: self.model.clone(),
             voice: self.voice.clone(),
             language: self.language.clone(),

@@ -10,7 +10,7 @@ use super::{Account, Section, SectionProblem, account_keys};
 use crate::call::settings::{Cancel, Voice};
 use crate::config::keys::{Key, Kind, TEXT, alias, joined, key};
 use crate::config::llm::object;
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 use crate::config::settings::SpeechEncoding;
 use crate::dialect::speech::{self, gradium};
 
@@ -177,7 +177,7 @@ impl Section for Gradium {
         json_config.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
         speech::Settings::Gradium(Box::new(gradium::Settings {
             url: self.url().to_owned(),
-            api_key: self.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+            api_key: self.api_key.clone().unwrap_or_default(),
             model: self.model.clone(),
             voice: self.voice.clone(),
             json_config,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::keys::{Key, Kind, TEXT, joined, key};
-use super::secret::Secret;
 use super::settings::SpeechEncoding;
 use crate::call::settings::Voice;
 use crate::dialect::speech::{Settings, providers};
+use crate::secret::Secret;
 
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident $module:ident,)*) => {

@@ -8,7 +8,7 @@ use super::{Account, Section};
 use crate::audio::Encoding;
 use crate::call::settings::Voice;
 use crate::config::keys::{Key, Kind, TEXT, alias, key};
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 use crate::config::settings::narrow;
 use crate::dialect::speech::{self, openai};
 
@@ -115,7 +115,7 @@ impl Section for Openai {
     fn settings(&self) -> speech::Settings {
         speech::Settings::Openai(Box::new(openai::Settings {
             url: self.url.clone(),
-            api_key: self.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+            api_key: self.api_key.clone().unwrap_or_default(),
             model: self.model.clone(),
             voice: self.voice.clone(),
             speed: self.speed.map(narrow),

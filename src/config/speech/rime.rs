@@ -8,7 +8,7 @@ use super::{Account, Section, account_keys};
 use crate::audio::{Encoding, SourceFormat};
 use crate::call::settings::{Cancel, Voice};
 use crate::config::keys::{Key, Kind, TEXT, alias, joined, key};
-use crate::config::secret::Secret;
+use crate::secret::Secret;
 use crate::dialect::speech::{self, rime};
 
 /// The keys, in the order of the documentation.
@@ -108,7 +108,7 @@ impl Section for Rime {
     fn settings(&self) -> speech::Settings {
         speech::Settings::Rime(Box::new(rime::Settings {
             url: self.url.clone(),
-            api_key: self.api_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default(),
+            api_key: self.api_key.clone().unwrap_or_default(),
             model: self.model.clone(),
             voice: self.voice.clone(),
             format: SourceFormat { encoding: Encoding::PcmS16Le, rate: self.sample_rate },

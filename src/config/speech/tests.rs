@@ -67,7 +67,7 @@ fn gradium_waits_for_the_end_of_what_was_cancelled_and_rolls_over_before_its_lim
     assert_eq!((voice.encoding, voice.rate), (Encoding::PcmS16Le, None), "the carrier's own rate");
     let Settings::Gradium(settings) = settings else { panic!("{settings:?}") };
     assert_eq!(settings.url, "wss://api.gradium.ai/api/speech/tts");
-    assert!(settings.json_config.is_empty() && settings.api_key == "hunter2");
+    assert!(settings.json_config.is_empty() && settings.api_key.expose() == "hunter2");
     let (voice, _) = told(&section("gradium", "cancel = \"reconnect\""));
     assert_eq!(voice.cancel, Cancel::Reconnect);
 }

@@ -69,7 +69,7 @@ impl SttDialect for Deepgram {
         let access = &self.settings.access;
         let handshake = Handshake {
             url: access.url_with(&self.query(language)),
-            headers: vec![("authorization", format!("Token {}", access.api_key))],
+            headers: vec![("authorization", access.api_key.after("Token "))],
         };
         let pieces = Pieces::new(self.settings.piece);
         (handshake, Box::new(Link { pieces, interim: String::new(), is_over: true }))

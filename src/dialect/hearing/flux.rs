@@ -72,7 +72,7 @@ impl SttDialect for Flux {
         let access = &self.settings.access;
         let handshake = Handshake {
             url: access.url_with(&self.query(language)),
-            headers: vec![("authorization", format!("Token {}", access.api_key))],
+            headers: vec![("authorization", access.api_key.after("Token "))],
         };
         let pieces = Pieces::new(self.settings.piece);
         (handshake, Box::new(Link { pieces, is_silent: true, is_asked: false }))

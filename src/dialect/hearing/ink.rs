@@ -9,6 +9,7 @@ use super::{Access, fault, primary, so_far};
 use crate::call::action::HearingCommand;
 use crate::call::event::{Fault, FaultKind, HearingEvent, TurnSign, Words};
 use crate::dialect::{Handshake, Message, Outgoing, SttDialect, SttLink, fault_of_status};
+use crate::secret::Secret;
 use crate::wire::ink as wire;
 
 /// What is the same in every call.
@@ -91,8 +92,8 @@ impl SttDialect for Ink {
         let handshake = Handshake {
             url: settings.access.url_with(&self.query(language)),
             headers: vec![
-                ("authorization", format!("Bearer {}", settings.access.api_key)),
-                ("cartesia-version", settings.version.clone()),
+                ("authorization", settings.access.api_key.after("Bearer ")),
+                ("cartesia-version", Secret::new(settings.version.as_str())),
             ],
         };
         let phrases = match settings.endpoint {

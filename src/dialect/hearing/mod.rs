@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::SttDialect;
 use crate::audio::{Encoding, MediaFormat};
 use crate::call::event::{Fault, FaultKind, TurnSign, Words};
+use crate::secret::Secret;
 
 /// A vendor, and what is the same in every call. Without the key it goes onto tapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,16 @@ impl Settings {
         })
     }
 
+    /// The vendor, as the configuration names it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Settings::Cartesia(_) => "cartesia",
+            Settings::Deepgram(_) => "deepgram",
+            Settings::DeepgramFlux(_) => "deepgram_flux",
+            Settings::Gradium(_) => "gradium",
+        }
+    }
+
     /// The same without the query of the URL, in which proxies have their keys: what may be written down.
     #[must_use]
     pub fn without_query(mut self) -> Self {
@@ -87,7 +98,7 @@ pub struct Access {
     pub url: String,
     /// API key. Never written anywhere.
     #[serde(skip)]
-    pub api_key: String,
+    pub api_key: Secret,
 }
 
 impl Access {

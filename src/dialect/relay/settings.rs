@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::event::Delivery;
 use crate::call::settings::Interruptible;
+use crate::secret::Secret;
 use crate::wire::relay::Setup;
 
 /// The language where nobody says another; Twilio's default.
@@ -21,7 +22,7 @@ pub struct Settings {
     pub url: String,
     /// Value of `X-Twilio-Signature`, if there is a token to sign with. Never written anywhere.
     #[serde(skip)]
-    pub signature: Option<String>,
+    pub signature: Option<Secret>,
     /// Who calls whom.
     pub setup: Setup,
     /// When the call began, in milliseconds of Unix time.

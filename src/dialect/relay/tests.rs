@@ -7,11 +7,12 @@ use super::*;
 use crate::call::action::EndReason;
 use crate::call::event::{Clip, Delivery, Fault, FaultKind, Play, Say};
 use crate::call::settings::Interruptible;
+use crate::secret::Secret;
 
 fn settings() -> Settings {
     Settings {
         url: "wss://app.example.com/relay?tenant=acme".to_owned(),
-        signature: Some("c2lnbmVk".to_owned()),
+        signature: Some(Secret::new("c2lnbmVk")),
         setup: Setup { session_id: "VX1".to_owned(), from: "+15550100001".to_owned(), ..Setup::default() },
         started_ms: 1_752_091_234_000,
         greeting: String::new(),
@@ -71,7 +72,7 @@ fn prompt(text: &str, last: bool) -> AgentReport {
 }
 
 fn heard(text: &str, ms: u64) -> Heard {
-    Heard { text: text.to_owned(), played: Duration::from_millis(ms), estimated: false }
+    Heard { text: text.to_owned(), played: Duration::from_millis(ms), ..Heard::default() }
 }
 
 fn interrupted(turn: u32, cause: Cause, queued: bool) -> AgentReport {
@@ -90,7 +91,7 @@ fn first_audio(turn: u32) -> AgentReport {
 fn the_request_is_signed_if_there_is_a_token_to_sign_with() {
     let handshake = Relay::new(settings()).handshake();
     assert_eq!(handshake.url, "wss://app.example.com/relay?tenant=acme");
-    assert_eq!(handshake.headers, [("x-twilio-signature", "c2lnbmVk".to_owned())]);
+    assert_eq!(handshake.headers, [("x-twilio-signature", Secret::new("c2lnbmVk"))]);
     assert!(Relay::new(Settings { signature: None, ..settings() }).handshake().headers.is_empty());
 }
 

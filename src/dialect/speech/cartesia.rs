@@ -15,6 +15,7 @@ use crate::ids::{CallTime, StreamSid};
 use crate::wire::cartesia::{
     Cancel, GenerationConfig, OutputFormat, Request, Response, Voice as WireVoice,
 };
+use crate::secret::Secret;
 
 /// What is the same in every call.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Settings {
     pub url: String,
     /// API key or access token. Never written anywhere.
     #[serde(skip)]
-    pub api_key: String,
+    pub api_key: Secret,
     /// API version, a date. From 2026-03-01 on errors are objects.
     pub version: String,
     /// Model.
@@ -139,8 +140,8 @@ impl TtsDialect for Cartesia {
         Handshake {
             url: self.settings.url.clone(),
             headers: vec![
-                ("authorization", format!("Bearer {}", self.settings.api_key)),
-                ("cartesia-version", self.settings.version.clone()),
+                ("authorization", self.settings.api_key.after("Bearer ")),
+                ("cartesia-version", Secret::new(self.settings.version.as_str())),
             ],
         }
     }
@@ -193,7 +194,7 @@ mod tests {
     fn cartesia(buffering: Buffering) -> Cartesia {
         let settings = Settings {
             url: "wss://tts.example/tts/websocket".to_owned(),
-            api_key: "k".to_owned(),
+            api_key: Secret::new("k"),
             version: "2026-03-01".to_owned(),
             model: "sonic-3.5".to_owned(),
             voice: "V".to_owned(),

@@ -22,6 +22,7 @@ use crate::call::event::{Fault, FaultKind, TtsEvent, VoiceIndex};
 use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::flux_speak::{PlaybackOffset, Request, Response};
+use crate::secret::Secret;
 
 /// What is the same in every call.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct Settings {
     pub url: String,
     /// API key. Never written anywhere.
     #[serde(skip)]
-    pub api_key: String,
+    pub api_key: Secret,
     /// Model, which is also the voice and its language.
     pub model: String,
     /// How samples are to be written.
@@ -291,7 +292,7 @@ impl TtsDialect for DeepgramFlux {
         let Settings { url, model, api_key, .. } = &self.settings;
         Handshake {
             url: url_with(url, &query(model, self.settings.encoding, self.settings.rate)),
-            headers: vec![("authorization", format!("Token {api_key}"))],
+            headers: vec![("authorization", api_key.after("Token "))],
         }
     }
 

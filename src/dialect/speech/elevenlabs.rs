@@ -19,6 +19,7 @@ use crate::call::settings::Buffering;
 use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_close, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::elevenlabs::{Alignment, Request, Response, VoiceSettings};
+use crate::secret::Secret;
 
 /// Contexts that the vendor allows on a socket; one that is closed counts until it says that it is final.
 pub const CONTEXTS_MAX: u32 = 5;
@@ -35,7 +36,7 @@ pub struct Settings {
     pub url: String,
     /// API key. Never written anywhere.
     #[serde(skip)]
-    pub api_key: String,
+    pub api_key: Secret,
     /// Model.
     pub model: String,
     /// The voice.

@@ -4,13 +4,14 @@ use super::super::support::{CONTEXT, at, place, said};
 use super::*;
 use crate::call::event::Delivery;
 use crate::ids::TurnId;
+use crate::secret::Secret;
 
 const OTHER: ContextId = ContextId { turn: TurnId(8), serial: 1 };
 
 fn settings() -> Settings {
     Settings {
         url: "wss://tts.example".to_owned(),
-        api_key: "k".to_owned(),
+        api_key: Secret::new("k"),
         model: "eleven_flash_v2_5".to_owned(),
         voice: "V".to_owned(),
         language: None,
@@ -78,7 +79,7 @@ fn the_url_says_what_is_the_same_for_the_socket() {
         "wss://tts.example/v1/text-to-speech/V/multi-stream-input?model_id=eleven_flash_v2_5&output_format=ulaw_8000&\
          inactivity_timeout=180&auto_mode=true&sync_alignment=true"
     );
-    assert_eq!(shake.headers, [("xi-api-key", "k".to_owned())]);
+    assert_eq!(shake.headers, [("xi-api-key", Secret::new("k"))]);
     let other = Settings {
         url: "wss://proxy.example/x/?key=hunter2".to_owned(),
         voice: "a/b?".to_owned(),

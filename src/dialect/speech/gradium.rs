@@ -19,6 +19,7 @@ use crate::call::event::{Fault, FaultKind, TimedWord, TtsEvent};
 use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, fault_of_close, fault_of_status};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::gradium_tts::{Request, Response};
+use crate::secret::Secret;
 
 /// Asks for the audio of all text before it.
 const FLUSH: &str = "<flush>";
@@ -30,7 +31,7 @@ pub struct Settings {
     pub url: String,
     /// API key. Never written anywhere.
     #[serde(skip)]
-    pub api_key: String,
+    pub api_key: Secret,
     /// Model.
     pub model: String,
     /// The voice, unless an utterance names another.

@@ -6,11 +6,12 @@ use super::super::support::{CONTEXT, at, place, said};
 use super::*;
 use crate::call::event::Delivery;
 use crate::ids::TurnId;
+use crate::secret::Secret;
 
 fn settings() -> Settings {
     Settings {
         url: "wss://api.gradium.example/api/speech/tts".to_owned(),
-        api_key: "k".to_owned(),
+        api_key: Secret::new("k"),
         model: "default".to_owned(),
         voice: "V".to_owned(),
         json_config: Map::new(),
@@ -103,7 +104,7 @@ fn a_tag_in_the_text_is_not_taken_for_ours() {
 fn a_key_goes_into_a_header_and_is_never_written() {
     let settings = Settings { url: "wss://proxy.example/tts?key=hunter2".to_owned(), ..settings() };
     let shake = Gradium::new(settings.clone(), &StreamSid::parse("MZ1").unwrap()).dial();
-    assert_eq!((shake.url.as_str(), shake.headers), (settings.url.as_str(), vec![("x-api-key", "k".to_owned())]));
+    assert_eq!((shake.url.as_str(), shake.headers), (settings.url.as_str(), vec![("x-api-key", Secret::new("k"))]));
     assert!(!format!("{settings:?}").contains("hunter2"));
     let written = serde_json::to_string(&settings.without_query()).unwrap();
     assert!(!written.contains("hunter2") && !written.contains("\"k\""), "{written}");

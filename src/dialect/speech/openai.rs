@@ -12,6 +12,7 @@ use crate::call::event::{Fault, FaultKind};
 use crate::dialect::{SpeechRequest, TtsRequests, fault_of_status};
 use crate::ids::StreamSid;
 use crate::wire::openai_speech::{Refusal, Request, Voice};
+use crate::secret::Secret;
 
 /// Speeds that the API takes.
 const SPEEDS: std::ops::RangeInclusive<f32> = 0.25..=4.0;
@@ -30,7 +31,7 @@ pub struct Settings {
     pub url: String,
     /// API key; empty: none is sent. Never written anywhere.
     #[serde(skip)]
-    pub api_key: String,
+    pub api_key: Secret,
     /// Model.
     pub model: String,
     /// The voice, unless an utterance names another.
@@ -84,10 +85,10 @@ impl TtsRequests for Openai {
             instructions: settings.instructions.as_deref(),
         };
         let key = Some(&settings.api_key).filter(|key| !key.is_empty());
-        let key = key.map(|key| ("authorization", format!("Bearer {key}")));
+        let key = key.map(|key| ("authorization", key.after("Bearer ")));
         Some(SpeechRequest {
             url: self.url.clone(),
-            headers: [("content-type", "application/json".to_owned())].into_iter().chain(key).collect(),
+            headers: [("content-type", Secret::new("application/json"))].into_iter().chain(key).collect(),
             body: serde_json::to_vec(&request).ok()?,
         })
     }
@@ -156,7 +157,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             url: "https://tts.example/v1".to_owned(),
-            api_key: "hunter2".to_owned(),
+            api_key: Secret::new("hunter2"),
             model: "tts-1".to_owned(),
             voice: "alloy".to_owned(),
             speed: None,
@@ -180,8 +181,8 @@ mod tests {
         let request = openai(&settings()).request(&place(Delivery::default()), " Hello there. ").unwrap();
         assert_eq!(request.url, "https://tts.example/v1/audio/speech");
         let headers = [
-            ("content-type", "application/json".to_owned()),
-            ("authorization", "Bearer hunter2".to_owned()),
+            ("content-type", Secret::new("application/json")),
+            ("authorization", Secret::new("Bearer hunter2")),
         ];
         assert_eq!(request.headers, headers);
         assert_eq!(
@@ -220,7 +221,7 @@ mod tests {
         let settings = Settings { url: "https://a.b/v1?key=hunter2".to_owned(), ..settings() };
         assert!(!format!("{settings:?}").contains("hunter2"));
         assert!(!serde_json::to_string(&settings.without_query()).unwrap().contains("hunter2"));
-        let open = Settings { api_key: String::new(), ..settings };
+        let open = Settings { api_key: Secret::default(), ..settings };
         let request = openai(&open).request(&place(Delivery::default()), "Hi.").unwrap();
         assert_eq!(request.headers.len(), 1);
         // What a request says goes into no log either.

@@ -16,6 +16,7 @@ use crate::call::event::{Fault, FaultKind, TtsEvent};
 use crate::dialect::{Handshake, Message, Outgoing, TtsDialect, kind_of_words, url_with};
 use crate::ids::{CallTime, ContextId, StreamSid};
 use crate::wire::rime::{Operation, Response, Text, WordTimestamps};
+use crate::secret::Secret;
 
 /// What is the same in every call.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct Settings {
     pub url: String,
     /// API key. Never written anywhere.
     #[serde(skip)]
-    pub api_key: String,
+    pub api_key: Secret,
     /// Model.
     pub model: String,
     /// The voice.
@@ -143,7 +144,7 @@ impl TtsDialect for Rime {
         ];
         Handshake {
             url: url_with(url, &query),
-            headers: vec![("authorization", format!("Bearer {}", self.settings.api_key))],
+            headers: vec![("authorization", self.settings.api_key.after("Bearer "))],
         }
     }
 

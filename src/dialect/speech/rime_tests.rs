@@ -5,11 +5,12 @@ use super::*;
 use crate::audio::Encoding;
 use crate::call::event::Delivery;
 use crate::ids::TurnId;
+use crate::secret::Secret;
 
 fn settings() -> Settings {
     Settings {
         url: "wss://tts.example/ws3".to_owned(),
-        api_key: "k".to_owned(),
+        api_key: Secret::new("k"),
         model: "mistv2".to_owned(),
         voice: "cove".to_owned(),
         format: SourceFormat { encoding: Encoding::PcmS16Le, rate: 8_000 },
@@ -59,7 +60,7 @@ fn the_url_says_what_is_the_same_for_the_socket() {
         shake.url,
         "wss://tts.example/ws3?speaker=cove&modelId=mistv2&audioFormat=pcm&samplingRate=8000&segment=never"
     );
-    assert_eq!(shake.headers, [("authorization", "Bearer k".to_owned())]);
+    assert_eq!(shake.headers, [("authorization", Secret::new("Bearer k"))]);
     let url = "wss://tts.example/ws3?lang=fra&key=hunter2".to_owned();
     let settings = Settings { url, voice: "a b".to_owned(), ..settings() };
     let shake = Rime::new(settings.clone(), &StreamSid::parse("MZ1").unwrap()).dial();

@@ -3,13 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use tokio::time::{Instant, sleep};
 
 use super::jitter::Jitter;
+use crate::driver::rate::Rate;
 
 /// Dials a second, and as many at once after a quiet time. A node that fills up with calls stays far below; one that lost
 /// some hundred links is back within seconds, and its provider is not met by all of them in one packet.
@@ -17,30 +14,14 @@ const DIALS: NonZeroU32 = NonZeroU32::new(50).unwrap();
 /// Whoever has to wait is spread over so much more, so that those who waited together do not go together.
 const SPREAD: Duration = Duration::from_millis(100);
 
-/// Tokio's time for the limiter, so that tests can pause it.
-#[derive(Clone, Debug)]
-struct Since(Instant);
-
-impl Clock for Since {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
 /// The limiter of one provider.
 #[derive(Debug)]
-pub(super) struct Pace {
-    limiter: RateLimiter<NotKeyed, InMemoryState, Since, NoOpMiddleware<Duration>>,
-    clock: Since,
-}
+pub(super) struct Pace(Rate);
 
 impl Pace {
     /// A limiter that has seen no dial yet.
     pub(super) fn new() -> Self {
-        let clock = Since(Instant::now());
-        Pace { limiter: RateLimiter::direct_with_clock(Quota::per_second(DIALS), clock.clone()), clock }
+        Pace(Rate::new(DIALS, DIALS))
     }
 
     /// Waits until one may dial, but not much longer than `patience`; whether one may. Dropped while it waits, nothing was
@@ -48,8 +29,7 @@ impl Pace {
     pub(super) async fn wait(&self, patience: Duration, jitter: &Jitter) -> bool {
         let begun = Instant::now();
         loop {
-            let Err(early) = self.limiter.check() else { return true };
-            let wait = early.wait_time_from(self.clock.now());
+            let Err(wait) = self.0.take() else { return true };
             if begun.elapsed() + wait > patience {
                 return false;
             }

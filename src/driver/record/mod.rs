@@ -7,7 +7,7 @@
 mod disk;
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
@@ -32,6 +32,8 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 const BUFFERS_WAITING_MAX: usize = 2048;
 /// Shows that files can be made. Nobody else's, so that one which a kill left behind may be taken away.
 const PROBE: &str = ".trunkline-writable";
+/// How the header of every tape begins.
+const TAPE_BEGINS: &[u8] = b"{\"tape\":";
 /// Longest part of a carrier's name in a file name.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -53,8 +55,7 @@ impl Shelf {
     /// # Errors
     /// The directory cannot be made or written to, or there is no thread for it.
     pub fn open(directory: &Path, meter: Arc<Meter>) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        probe(&directory.join(PROBE))?;
+        open_directory(directory)?;
         let (shelf, jobs) = Self::unattended(directory, meter, BUFFERS_WAITING_MAX);
         let disk = Disk::new(shelf.meter.clone());
         let writer = std::thread::Builder::new().name("tapes".to_owned()).spawn(move || disk.write_all(&jobs))?;
@@ -127,10 +128,31 @@ impl Shelf {
     }
 }
 
+/// Makes a directory that its owner alone can read, if it is missing, and sees that it can be written to.
+pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    probe(&directory.join(PROBE))
+}
+
 /// Letters and digits of a carrier's name, which anybody may have made up.
-fn file_name(name: &str) -> String {
+pub(super) fn file_name(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
     name.chars().take(NAME_CHARS_MAX).map(plain).collect()
+}
+
+/// Whether a file's name, without its ending, is made of what [`file_name`] leaves of two names.
+pub(super) fn is_named_after_call(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    name.chars().all(is_plain)
+        && name.split_once('-').is_some_and(|(call, stream)| !call.is_empty() && !stream.is_empty())
+}
+
+/// Whether a file is a tape: by its name, and by what it begins with.
+pub fn is_tape(name: &str, file: impl Read) -> bool {
+    let mut begins = Vec::new();
+    name.strip_suffix(".jsonl").is_some_and(is_named_after_call)
+        && file.take(TAPE_BEGINS.len() as u64).read_to_end(&mut begins).is_ok()
+        && begins == TAPE_BEGINS
 }
 
 /// Makes a file and takes it away again. A gateway that shares the directory may do the same at the same time.

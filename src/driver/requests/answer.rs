@@ -74,7 +74,7 @@ impl Asking {
 fn built(request: SpeechRequest) -> Option<Request> {
     let mut built = Request::new(Method::POST, request.url.parse().ok()?);
     for (name, value) in request.headers {
-        let mut value = HeaderValue::try_from(value).ok()?;
+        let mut value = HeaderValue::try_from(value.expose()).ok()?;
         value.set_sensitive(true);
         built.headers_mut().insert(HeaderName::from_static(name), value);
     }

@@ -20,6 +20,7 @@ use crate::emulate::speech::{Emulator, End, Journal, RATE, Record, Server, Setti
 use crate::emulate::tts::tone;
 use crate::http::{self, Http, Unreachable};
 use crate::ids::{StreamSid, TurnId};
+use crate::secret::Secret;
 
 /// Longest wait of a test, in the clock's time.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -86,7 +87,7 @@ impl Rig {
     fn with(url: &str, exchange: Arc<dyn Exchange>) -> Self {
         let settings = openai::Settings {
             url: url.to_owned(),
-            api_key: "k".to_owned(),
+            api_key: Secret::new("k"),
             model: "tts-1".to_owned(),
             voice: "alloy".to_owned(),
             speed: None,

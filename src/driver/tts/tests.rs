@@ -4,11 +4,12 @@ use super::*;
 use crate::dialect::fault_of_close;
 use crate::dialect::twilio::Twilio;
 use crate::driver::account;
+use crate::http::outbound::Outbound;
 use crate::ids::TurnId;
 
 /// Links to `voices`, and to a player and a store that nobody needs here.
 fn links_to(voices: Vec<VoiceLink>, inbox: mpsc::Sender<Input>) -> (Links, Vec<Option<Box<dyn TtsDialect>>>) {
-    let player = Player::new(crate::player::Settings::default()).unwrap();
+    let player = Player::new(crate::player::Settings::default(), &Outbound::default()).unwrap();
     Links::new(voices, 1, (player, &Phrases::default(), Arc::default()), inbox)
 }
 

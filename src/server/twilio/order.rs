@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use super::token::{MAC_BYTES, mac};
+use crate::secret::Secret;
 
 /// Name of the query parameter that carries an order.
 pub const QUERY: &str = "order";
@@ -40,7 +41,7 @@ pub enum OrderError {
 
 /// Seals and opens orders with one key. `Debug` shows no key.
 pub struct Orders {
-    key: Vec<u8>,
+    key: Secret,
 }
 
 impl fmt::Debug for Orders {
@@ -51,8 +52,8 @@ impl fmt::Debug for Orders {
 
 impl Orders {
     /// `key` is shared by all replicas that may receive each other's calls.
-    pub fn new(key: &[u8]) -> Self {
-        Orders { key: key.to_vec() }
+    pub fn new(key: &Secret) -> Self {
+        Orders { key: key.clone() }
     }
 
     /// An order for a call with `parameters`, good for [`LIFETIME_S`] from `now_unix` (seconds): base64url without padding.
@@ -106,17 +107,17 @@ mod tests {
 
     #[test]
     fn an_order_comes_back_whole_on_every_replica_until_it_expires() {
-        let order = Orders::new(b"key").seal(&parameters(), NOW).unwrap();
+        let order = Orders::new(&Secret::new("key")).seal(&parameters(), NOW).unwrap();
         assert!(order.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-        let replica = Orders::new(b"key");
+        let replica = Orders::new(&Secret::new("key"));
         assert_eq!(replica.open(&order, NOW + LIFETIME_S - 1), Ok(parameters()));
         assert_eq!(replica.open(&order, NOW + LIFETIME_S), Err(OrderError::Expired));
-        assert_eq!(Orders::new(b"yek").open(&order, NOW), Err(OrderError::Forged));
+        assert_eq!(Orders::new(&Secret::new("yek")).open(&order, NOW), Err(OrderError::Forged));
     }
 
     #[test]
     fn every_changed_byte_is_a_forgery() {
-        let orders = Orders::new(b"key");
+        let orders = Orders::new(&Secret::new("key"));
         let bytes = URL_SAFE_NO_PAD.decode(orders.seal(&parameters(), NOW).unwrap()).unwrap();
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
@@ -126,14 +127,14 @@ mod tests {
         }
         // A stream token under the same key is none.
         let call = crate::ids::CallSid::parse("CA1").unwrap();
-        let token = super::super::token::Minter::new(b"key").mint(&call, NOW, [7; 16]);
+        let token = super::super::token::Minter::new(&Secret::new("key")).mint(&call, NOW, [7; 16]);
         assert_eq!(orders.open(&token, NOW), Err(OrderError::Forged));
     }
 
     #[test]
     fn parameters_that_no_url_should_hold_are_refused() {
         let of = |bytes: usize| BTreeMap::from([("n".to_owned(), "v".repeat(bytes - 1))]);
-        let orders = Orders::new(b"key");
+        let orders = Orders::new(&Secret::new("key"));
         assert_eq!(orders.seal(&of(BYTES_MAX + 1), NOW), Err(OrderError::Long));
         assert!(orders.seal(&of(BYTES_MAX), NOW).unwrap().len() < 1_500);
     }

@@ -20,6 +20,7 @@ use super::token::random_bytes;
 use super::twiml::{self, TwimlError};
 use crate::http::{Http, HttpError};
 use crate::ids::CallSid;
+use crate::secret::Secret;
 use crate::server::web;
 
 /// Tries of one request.
@@ -49,7 +50,7 @@ pub struct Settings {
     /// User name of the requests: the account id, or the id of an API key.
     pub user: String,
     /// Its password: the auth token, or the secret of that key.
-    pub secret: String,
+    pub secret: Secret,
 }
 
 /// Why a request came to nothing. No variant holds a number, an address or a secret.
@@ -157,7 +158,7 @@ pub struct Rest {
     http: Http,
     calls_url: Url,
     user: String,
-    secret: String,
+    secret: Secret,
 }
 
 impl fmt::Debug for Rest {
@@ -289,7 +290,7 @@ impl Rest {
     }
 
     async fn ask(&self, url: Url, form: &[(&str, &str)]) -> Result<Option<Vec<u8>>, Failed> {
-        let request = self.http.client(&url).post(url).basic_auth(&self.user, Some(&self.secret)).form(form);
+        let request = self.http.client(&url).post(url).basic_auth(&self.user, Some(self.secret.expose())).form(form);
         // The URL names the call and the account: it stays out of the error.
         let response = request.send().await.map_err(|error| Failed::on_the_way(error.without_url()))?;
         let status = response.status();
@@ -379,7 +380,7 @@ mod tests {
     fn rest(api_url: &str) -> Rest {
         let account_sid = "AC/1".to_owned();
         let api_url = PublicUrl::parse(api_url).unwrap();
-        Rest::new(Settings { api_url, account_sid, user: "user".to_owned(), secret: "secret".to_owned() }).unwrap()
+        Rest::new(Settings { api_url, account_sid, user: "user".to_owned(), secret: Secret::new("secret") }).unwrap()
     }
 
     #[test]

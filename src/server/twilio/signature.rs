@@ -17,6 +17,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::public_url::PublicUrl;
 use super::webhook::Fields;
+use crate::secret::Secret;
 
 /// The header that carries the signature: standard base64, padded.
 pub const SIGNATURE_HEADER: &str = "X-Twilio-Signature";
@@ -116,8 +117,8 @@ impl fmt::Display for Refusal {
 #[derive(Clone)]
 pub struct Verifier {
     public_url: PublicUrl,
-    auth_token: Option<String>,
-    shared_keys: BTreeMap<String, String>,
+    auth_token: Option<Secret>,
+    shared_keys: BTreeMap<String, Secret>,
 }
 
 impl fmt::Debug for Verifier {
@@ -128,7 +129,7 @@ impl fmt::Debug for Verifier {
 
 impl Verifier {
     /// `auth_token` checks HMAC-SHA1; `shared_keys` (key id to secret) checks HMAC-SHA256. What is absent is refused.
-    pub fn new(public_url: PublicUrl, auth_token: Option<String>, shared_keys: BTreeMap<String, String>) -> Self {
+    pub fn new(public_url: PublicUrl, auth_token: Option<Secret>, shared_keys: BTreeMap<String, Secret>) -> Self {
         Self { public_url, auth_token, shared_keys }
     }
 
@@ -192,15 +193,15 @@ impl Verifier {
         let given = STANDARD.decode(given.trim()).map_err(|_| Cause::Encoding)?;
         let (algorithm, key) = self.key(headers.settings)?;
         let matched = signed.iter().fold(Choice::from(0), |matched, text| {
-            matched | mac(algorithm, key.as_bytes(), text.as_bytes()).ct_eq(given.as_slice())
+            matched | mac(algorithm, key.expose().as_bytes(), text.as_bytes()).ct_eq(given.as_slice())
         });
         if bool::from(matched) { Ok(()) } else { Err(Cause::Mismatch) }
     }
 
-    fn key(&self, settings: Option<&str>) -> Result<(Algorithm, &str), Cause> {
+    fn key(&self, settings: Option<&str>) -> Result<(Algorithm, &Secret), Cause> {
         let settings = read_settings(settings.unwrap_or_default())?;
         let key = match settings.algorithm {
-            Algorithm::HmacSha1 => self.auth_token.as_deref().ok_or(Cause::Token)?,
+            Algorithm::HmacSha1 => self.auth_token.as_ref().ok_or(Cause::Token)?,
             Algorithm::HmacSha256 => settings.key.and_then(|id| self.shared_keys.get(id)).ok_or(Cause::Key)?,
         };
         Ok((settings.algorithm, key))

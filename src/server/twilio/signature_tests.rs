@@ -90,8 +90,8 @@ const SIGNED_URLS: [&str; 16] = [
 ];
 
 fn verifier(public_url: &str) -> Verifier {
-    let keys = BTreeMap::from([("KY1".to_owned(), TOKEN.to_owned())]);
-    Verifier::new(PublicUrl::parse(public_url).unwrap(), Some(TOKEN.to_owned()), keys)
+    let keys = BTreeMap::from([("KY1".to_owned(), Secret::new(TOKEN))]);
+    Verifier::new(PublicUrl::parse(public_url).unwrap(), Some(Secret::new(TOKEN)), keys)
 }
 
 fn form(parameters: &[(&str, &str)]) -> Vec<u8> {
@@ -250,7 +250,7 @@ fn headers_that_cannot_be_right_are_refused_by_their_fault() {
 
 #[test]
 fn without_a_token_only_shared_keys_are_believed() {
-    let keys = BTreeMap::from([("KY1".to_owned(), TOKEN.to_owned())]);
+    let keys = BTreeMap::from([("KY1".to_owned(), Secret::new(TOKEN))]);
     let verifier = Verifier::new(PublicUrl::parse(GATEWAY).unwrap(), None, keys);
     // An empty key must not stand in for the missing token.
     let empty = sign(Algorithm::HmacSha1, "", "wss://gw.example.com/twilio/media", &[]);

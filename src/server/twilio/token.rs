@@ -15,6 +15,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::ids::CallSid;
+use crate::secret::Secret;
 
 /// Name of the stream parameter that carries the token; no configured parameter may have it.
 pub const PARAMETER: &str = "trunkline_token";
@@ -54,7 +55,7 @@ pub enum TokenError {
 
 /// Makes and checks tokens with one key, and remembers which of them have been used here. `Debug` shows no key.
 pub struct Minter {
-    key: Vec<u8>,
+    key: Secret,
     used: Mutex<Used>,
 }
 
@@ -66,12 +67,12 @@ impl fmt::Debug for Minter {
 
 impl Minter {
     /// `key` is shared by all replicas that may receive each other's streams.
-    pub fn new(key: &[u8]) -> Self {
+    pub fn new(key: &Secret) -> Self {
         Self::with_capacity(key, USED_MAX)
     }
 
-    fn with_capacity(key: &[u8], used_max: usize) -> Self {
-        Self { key: key.to_vec(), used: Mutex::new(Used { entries: BTreeSet::new(), forgotten_until: 0, used_max }) }
+    fn with_capacity(key: &Secret, used_max: usize) -> Self {
+        Self { key: key.clone(), used: Mutex::new(Used { entries: BTreeSet::new(), forgotten_until: 0, used_max }) }
     }
 
     /// A token for `call_sid`, good for [`LIFETIME_S`] from `now_unix` (seconds). `nonce` must be fresh random bytes.
@@ -122,9 +123,9 @@ impl Minter {
 }
 
 /// HMAC-SHA256 of `text` for one purpose.
-pub(super) fn mac(key: &[u8], purpose: &[u8], text: &[u8]) -> [u8; MAC_BYTES] {
+pub(super) fn mac(key: &Secret, purpose: &[u8], text: &[u8]) -> [u8; MAC_BYTES] {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).expect("a key of any length");
     mac.update(purpose);
     mac.update(text);
     mac.finalize().into_bytes().into()
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_token_is_accepted_once_for_its_call_and_in_time() {
-        let minter = Minter::new(b"key");
+        let minter = Minter::new(&Secret::new("key"));
         let sid = call("CA00000000000000000000000000000002");
         let token = minter.mint(&sid, NOW, [7; NONCE_BYTES]);
         assert_eq!(minter.check(&token, &call("CA1"), NOW), Err(TokenError::OtherCall));
@@ -208,14 +209,14 @@ mod tests {
     #[test]
     fn replicas_share_tokens_through_the_key() {
         let sid = call("v3:abc/é");
-        let token = Minter::new(b"key").mint(&sid, NOW, [1; NONCE_BYTES]);
-        assert_eq!(Minter::new(b"key").check(&token, &sid, NOW), Ok(()));
-        assert_eq!(Minter::new(b"yek").check(&token, &sid, NOW), Err(TokenError::Forged));
+        let token = Minter::new(&Secret::new("key")).mint(&sid, NOW, [1; NONCE_BYTES]);
+        assert_eq!(Minter::new(&Secret::new("key")).check(&token, &sid, NOW), Ok(()));
+        assert_eq!(Minter::new(&Secret::new("yek")).check(&token, &sid, NOW), Err(TokenError::Forged));
     }
 
     #[test]
     fn every_changed_byte_is_a_forgery() {
-        let minter = Minter::new(b"key");
+        let minter = Minter::new(&Secret::new("key"));
         let sid = call("CA1");
         let bytes = URL_SAFE_NO_PAD.decode(minter.mint(&sid, NOW, [3; NONCE_BYTES])).unwrap();
         for at in 0..bytes.len() {
@@ -232,16 +233,16 @@ mod tests {
     #[test]
     fn the_text_is_safe_in_urls_and_fits_a_parameter() {
         let longest = call(&"x".repeat(crate::ids::SID_BYTES_MAX));
-        let token = Minter::new(b"key").mint(&longest, NOW, [0xFF; NONCE_BYTES]);
+        let token = Minter::new(&Secret::new("key")).mint(&longest, NOW, [0xFF; NONCE_BYTES]);
         assert!(token.len() <= 420, "{}", token.len());
         assert!(token.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
         let usual = call("CA00000000000000000000000000000002");
-        assert_eq!(Minter::new(b"key").mint(&usual, NOW, [0; NONCE_BYTES]).len(), 122);
+        assert_eq!(Minter::new(&Secret::new("key")).mint(&usual, NOW, [0; NONCE_BYTES]).len(), 122);
     }
 
     #[test]
     fn a_full_memory_refuses_until_something_expires_and_forgets_nothing_early() {
-        let minter = Minter::with_capacity(b"key", 2);
+        let minter = Minter::with_capacity(&Secret::new("key"), 2);
         let sid = call("CA1");
         let token = |n: u8, at| minter.mint(&sid, at, [n; NONCE_BYTES]);
         assert_eq!(minter.check(&token(1, NOW), &sid, NOW), Ok(()));
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_does_not_revive_a_used_token() {
-        let minter = Minter::new(b"key");
+        let minter = Minter::new(&Secret::new("key"));
         let sid = call("CA1");
         let old = minter.mint(&sid, NOW, [1; NONCE_BYTES]);
         assert_eq!(minter.check(&old, &sid, NOW), Ok(()));
@@ -270,6 +271,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_key() {
-        assert_eq!(format!("{:?}", Minter::new(b"secret")), "Minter { .. }");
+        assert_eq!(format!("{:?}", Minter::new(&Secret::new("secret"))), "Minter { .. }");
     }
 }

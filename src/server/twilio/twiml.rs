@@ -58,6 +58,16 @@ pub fn redirect(url: &str) -> String {
     response(|xml| xml.create_element("Redirect").write_text_content(BytesText::new(&text(url))).map(|_| ()))
 }
 
+/// Lets the carrier's own voice say something, and ends the call.
+pub fn say(line: &str) -> String {
+    response(|xml| {
+        if !line.is_empty() {
+            xml.create_element("Say").write_text_content(BytesText::new(&text(line)))?;
+        }
+        xml.create_element("Hangup").write_empty().map(|_| ())
+    })
+}
+
 /// Ends the call.
 pub fn hang_up() -> String {
     response(|xml| xml.create_element("Hangup").write_empty().map(|_| ()))

@@ -68,7 +68,7 @@ pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdi
     let mut up: BTreeSet<usize> = (voices + 1..=2 * voices).collect();
     for step in &evidence.trace.steps {
         // A try that was due comes before the event that it was due at.
-        let before = up.clone();
+        let mut before = up.clone();
         match &step.event {
             Event::Tts(TtsEvent::Up { voice }) => drop(up.insert(*voice)),
             Event::Tts(TtsEvent::Down { voice, .. }) => drop(up.remove(voice)),
@@ -79,7 +79,8 @@ pub(crate) fn a_voice_is_spoken_to_on_its_link(evidence: &Evidence<'_>) -> Verdi
             let voice = voice_of(command);
             let is_lawful = match command {
                 TtsCommand::Dial { .. } => !(before.contains(&voice) && up.contains(&voice)),
-                TtsCommand::HangUp { .. } => up.remove(&voice),
+                // What was due before the link went hangs up on a link that was there.
+                TtsCommand::HangUp { .. } => before.remove(&voice) | up.remove(&voice),
                 TtsCommand::Speak { .. } | TtsCommand::Flush { .. } | TtsCommand::Finish { .. } => up.contains(&voice),
                 TtsCommand::Play { .. } | TtsCommand::Reserve { .. } | TtsCommand::Cancel { .. } => true,
             };

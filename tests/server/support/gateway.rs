@@ -44,6 +44,11 @@ impl Gateway {
         Self::start(toml, false, TcpListener::bind("127.0.0.1:0").await.unwrap()).await
     }
 
+    /// The same with a change that no configuration makes.
+    pub(crate) async fn open_with(toml: &str, change: impl FnOnce(&mut server::Settings)) -> Self {
+        Self::serve(toml, false, TcpListener::bind("127.0.0.1:0").await.unwrap(), change).await
+    }
+
     /// In signed mode behind `public_url`.
     pub(crate) async fn signed(public_url: &str, toml: &str) -> Self {
         Self::changed(public_url, toml, |_| {}).await
@@ -62,22 +67,33 @@ impl Gateway {
         Self::serve(toml, insecure, listener, |_| {}).await
     }
 
+    /// With a second listener for the API, and where that is.
+    pub(crate) async fn controlled(toml: &str) -> (Self, SocketAddr) {
+        let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (at, public) = (control.local_addr().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let listeners = server::Listeners { public, control: Some(control) };
+        (Self::serve(toml, false, listeners, |_| {}).await, at)
+    }
+
     async fn serve(
         toml: &str,
         insecure: bool,
-        listener: TcpListener,
+        listeners: impl Into<server::Listeners>,
         change: impl FnOnce(&mut server::Settings),
     ) -> Self {
+        let listeners = listeners.into();
         let kind = if toml.contains("agent.kind") { "" } else { "agent.kind = \"api\"\n" };
-        let file = Some(("test.toml".to_owned(), format!("{kind}{toml}")));
+        // A machine that is busy with other tests may well be too busy for calls, which only one test is about.
+        let calm = if toml.contains("limits.late_ms") { "" } else { "limits.late_ms = 0\n" };
+        let file = Some(("test.toml".to_owned(), format!("{kind}{calm}{toml}")));
         let loaded =
             load(&Input { file, insecure, ..Input::default() }).unwrap_or_else(|problems| panic!("{problems}"));
         let mut settings = gateway::settings(&loaded.config).unwrap();
         change(&mut settings);
         let node = server::Node::new(settings);
-        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let (address, stop) = (listeners.public.local_addr().unwrap(), CancellationToken::new());
         let mut serving = JoinSet::new();
-        serving.spawn(server::serve(listener, node.clone(), stop.clone()));
+        serving.spawn(server::serve(listeners, node.clone(), stop.clone()));
         Gateway { address, stop, node, serving, bearer: None }
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -24,6 +25,26 @@ impl Logs {
             .with_ansi(false)
             .finish();
         Logs { written, _guard: subscriber.set_default() }
+    }
+
+    /// Takes the log as objects, as operators have it: our own lines from `info` on.
+    pub(crate) fn take_json() -> Self {
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let sink = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new("warn,trunkline=info"))
+            .with_writer(move || Sink(sink.clone()))
+            .with_target(false)
+            .json()
+            .finish();
+        Logs { written, _guard: subscriber.set_default() }
+    }
+
+    /// Every object whose field `event` is `name`.
+    pub(crate) fn objects(&self, name: &str) -> Vec<Value> {
+        let lines = self.text();
+        let objects = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        objects.filter(|object| object["fields"]["event"] == name).collect()
     }
 
     pub(crate) fn text(&self) -> String {

@@ -1,10 +1,12 @@
 //! What the tests of the server are made of: a gateway on a free port, and everybody who talks to it.
 
 pub(crate) mod carrier;
+pub(crate) mod collector;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod logs;
 pub(crate) mod phone;
+pub(crate) mod program;
 pub(crate) mod proxy;
 
 use std::time::Duration;

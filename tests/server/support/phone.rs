@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -52,13 +53,21 @@ pub(crate) struct Phone {
 impl Phone {
     /// Opens the socket and says nothing.
     pub(crate) async fn dial(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Self, Refused> {
-        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::dial_over(stream, &format!("ws://{address}{path}"), headers).await
+    }
+
+    /// The same over a connection that there is, whatever it speaks.
+    pub(crate) async fn dial_over<S>(stream: S, url: &str, headers: &[(&str, &str)]) -> Result<Self, Refused>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
         }
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
         let socket = match soon("the upgrade", client_async(request, stream)).await {
             Ok((socket, _)) => socket,
             Err(tungstenite::Error::Http(answer)) => {
@@ -76,6 +85,11 @@ impl Phone {
     /// Sends a message as it is.
     pub(crate) fn send(&self, message: Value) {
         self.send_raw(Message::text(message.to_string()));
+    }
+
+    /// Whether what was to be sent has not been taken yet.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outbox.capacity() == 0
     }
 
     pub(crate) fn send_raw(&self, message: Message) {
@@ -130,7 +144,10 @@ pub(crate) fn start(call: &str, parameters: &[(&str, &str)]) -> Value {
         "customParameters": parameters } })
 }
 
-async fn run(mut socket: WebSocketStream<TcpStream>, mut outbox: mpsc::Receiver<Message>, told: watch::Sender<Seen>) {
+async fn run<S>(mut socket: WebSocketStream<S>, mut outbox: mpsc::Receiver<Message>, told: watch::Sender<Seen>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut marks: VecDeque<(Instant, Value)> = VecDeque::new();
     let mut played_until = Instant::now();
     loop {

@@ -284,7 +284,7 @@ impl Brain {
             return;
         }
         let line = self.settings.lines.fallback.clone();
-        self.say_line(&line);
+        self.say_line(Kind::Answer, &line);
     }
 
     /// Ends an answer that broke off: what was said of it stays.
@@ -293,7 +293,7 @@ impl Brain {
         match turn {
             Some(turn) if line.is_empty() => self.say(turn, "", true),
             Some(turn) => self.say(turn, &format!(" {line}"), true),
-            None => self.say_line(&line),
+            None => self.say_line(Kind::Line, &line),
         }
     }
 

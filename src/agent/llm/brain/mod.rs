@@ -129,9 +129,9 @@ enum Floor {
 /// What a live turn is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// An answer of the model.
+    /// An answer of the model, or the line that stands for one that failed.
     Answer,
-    /// A line of the settings, or of the gateway itself.
+    /// Another line of the settings, or of the gateway itself.
     Line,
     /// Tones.
     Tones,
@@ -282,7 +282,7 @@ impl Brain {
     fn fill(&mut self) {
         if let Some((_, line)) = self.filler_due().filter(|(at, _)| self.now >= *at) {
             self.has_filled = true;
-            self.say_line(&line);
+            self.say_line(Kind::Line, &line);
         }
     }
 
@@ -306,11 +306,11 @@ impl Brain {
     }
 
     /// Says a line of the settings as a turn of its own.
-    fn say_line(&mut self, line: &str) {
+    fn say_line(&mut self, kind: Kind, line: &str) {
         if line.is_empty() {
             return;
         }
-        let turn = self.open_turn(Kind::Line);
+        let turn = self.open_turn(kind);
         self.say(turn, line, true);
     }
 

@@ -63,7 +63,7 @@ impl Brain {
     fn on_started(&mut self) {
         match self.settings.greeting.clone() {
             Greeting::Nothing => {}
-            Greeting::Line(line) => self.say_line(&line),
+            Greeting::Line(line) => self.say_line(Kind::Line, &line),
             Greeting::Model => {
                 self.history.push_user(CONNECTED);
                 self.owed = Some(self.now);

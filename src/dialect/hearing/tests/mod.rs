@@ -14,11 +14,12 @@ use super::*;
 use crate::call::action::HearingCommand;
 use crate::call::event::{HearingEvent, TurnSign};
 use crate::dialect::{Handshake, Message, Outgoing, SttLink};
+use crate::secret::Secret;
 
 const FRAME: Duration = Duration::from_millis(20);
 
 fn access() -> Access {
-    Access { url: "wss://stt.example/listen".to_owned(), api_key: "hunter2".to_owned() }
+    Access { url: "wss://stt.example/listen".to_owned(), api_key: Secret::new("hunter2") }
 }
 
 fn ink() -> ink::Settings {
@@ -154,7 +155,7 @@ fn the_key_is_in_a_header_and_nowhere_else() {
     for settings in everybody() {
         let rig = Rig::new(settings.clone(), None);
         assert!(!rig.handshake.url.contains("hunter2"), "{}", rig.handshake.url);
-        assert!(rig.handshake.headers.iter().any(|(_, value)| value.contains("hunter2")));
+        assert!(rig.handshake.headers.iter().any(|(_, value)| value.expose().contains("hunter2")));
         assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
         let tape = serde_json::to_string(&settings).unwrap();
         assert!(!tape.contains("hunter2"), "{tape}");

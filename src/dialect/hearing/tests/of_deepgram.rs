@@ -1,4 +1,5 @@
 use super::*;
+use crate::secret::Secret;
 
 fn rig() -> Rig {
     Rig::new(Settings::Deepgram(Box::new(super::deepgram())), None)
@@ -28,7 +29,7 @@ fn the_handshake_says_what_is_spoken() {
     let query = "model=nova-3&encoding=mulaw&sample_rate=8000&channels=1&interim_results=true&endpointing=300&\
         utterance_end_ms=1000&vad_events=true&smart_format=true";
     assert_eq!(rig.handshake.url, format!("wss://stt.example/listen?{query}"));
-    assert_eq!(rig.handshake.headers, [("authorization", "Token hunter2".to_owned())]);
+    assert_eq!(rig.handshake.headers, [("authorization", Secret::new("Token hunter2"))]);
     let settings = deepgram::Settings {
         language: Some("multi".to_owned()),
         keyterms: vec!["a b".to_owned(), "c".to_owned()],

@@ -1,4 +1,5 @@
 use super::*;
+use crate::secret::Secret;
 
 fn rig() -> Rig {
     Rig::new(Settings::DeepgramFlux(Box::new(super::flux())), None)
@@ -17,7 +18,7 @@ fn the_handshake_says_what_is_spoken() {
     let rig = rig();
     let query = "encoding=mulaw&sample_rate=8000";
     assert_eq!(rig.handshake.url, format!("wss://stt.example/listen?model=flux-general-en&{query}"));
-    assert_eq!(rig.handshake.headers, [("authorization", "Token hunter2".to_owned())]);
+    assert_eq!(rig.handshake.headers, [("authorization", Secret::new("Token hunter2"))]);
     let settings = |model: &str| flux::Settings {
         model: model.to_owned(),
         language: Some("de".to_owned()),

@@ -3,6 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::secret::Secret;
 
 fn rig() -> Rig {
     Rig::new(Settings::Gradium(Box::new(super::gradium())), None)
@@ -33,7 +34,7 @@ const RESUMED: Option<TurnSign> = Some(TurnSign::Resumed);
 fn a_session_begins_with_its_settings() {
     let mut rig = rig();
     assert_eq!(rig.handshake.url, "wss://stt.example/listen");
-    assert_eq!(rig.handshake.headers, [("x-api-key", "hunter2".to_owned())]);
+    assert_eq!(rig.handshake.headers, [("x-api-key", Secret::new("hunter2"))]);
     let dial = HearingCommand::Dial { link: 1, language: None };
     let setup = json!({"type": "setup", "model_name": "default", "input_format": "ulaw_8000"});
     assert_eq!(rig.say(&dial).iter().map(json_of).collect::<Vec<_>>(), [setup]);

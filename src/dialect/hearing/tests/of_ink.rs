@@ -1,4 +1,5 @@
 use super::*;
+use crate::secret::Secret;
 
 fn turns() -> Rig {
     Rig::new(Settings::Cartesia(Box::new(super::ink())), None)
@@ -19,7 +20,8 @@ fn manual(language: Option<&str>) -> Rig {
 fn the_handshake_says_what_is_spoken() {
     let rig = turns();
     assert_eq!(rig.handshake.url, "wss://stt.example/listen?model=ink-2&encoding=pcm_mulaw&sample_rate=8000");
-    let headers = vec![("authorization", "Bearer hunter2".to_owned()), ("cartesia-version", "2026-03-01".to_owned())];
+    let headers =
+        vec![("authorization", Secret::new("Bearer hunter2")), ("cartesia-version", Secret::new("2026-03-01"))];
     assert_eq!(rig.handshake.headers, headers);
     let settings = ink::Settings {
         keyterms: vec!["Trunkline".to_owned(), "barge-in".to_owned()],

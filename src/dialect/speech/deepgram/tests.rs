@@ -4,6 +4,7 @@ use super::*;
 use crate::call::event::Delivery;
 use crate::dialect::speech::support::{CONTEXT, at, said, said_at};
 use crate::ids::TurnId;
+use crate::secret::Secret;
 
 const NEXT: ContextId = ContextId { turn: TurnId(8), serial: 1 };
 const FLUSH: &str = r#"{"type":"Flush"}"#;
@@ -12,7 +13,7 @@ const CLEAR: &str = r#"{"type":"Clear"}"#;
 fn settings() -> Settings {
     Settings {
         url: "wss://api.deepgram.com/v1/speak".to_owned(),
-        api_key: "hunter2".to_owned(),
+        api_key: Secret::new("hunter2"),
         model: "aura-2-thalia-en".to_owned(),
         encoding: Encoding::Mulaw,
         rate: 8_000,
@@ -65,7 +66,7 @@ fn the_settings_stand_in_the_url_and_the_key_in_a_header() {
         handshake.url,
         "wss://api.deepgram.com/v1/speak?model=aura-2-thalia-en&encoding=mulaw&sample_rate=8000"
     );
-    assert_eq!(handshake.headers, [("authorization", "Token hunter2".to_owned())]);
+    assert_eq!(handshake.headers, [("authorization", Secret::new("Token hunter2"))]);
     let wide = Settings { encoding: Encoding::PcmS16Le, rate: 24_000, ..settings() };
     assert!(Deepgram::new(wide).dial().url.ends_with("&encoding=linear16&sample_rate=24000"));
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::call::event::Delivery;
 use crate::dialect::speech::support::{CONTEXT, at, said};
 use crate::ids::TurnId;
+use crate::secret::Secret;
 
 const NEXT: ContextId = ContextId { turn: TurnId(8), serial: 1 };
 const FLUSH: &str = r#"{"type":"Flush"}"#;
@@ -9,7 +10,7 @@ const FLUSH: &str = r#"{"type":"Flush"}"#;
 fn settings() -> Settings {
     Settings {
         url: "wss://api.deepgram.com/v2/speak".to_owned(),
-        api_key: "hunter2".to_owned(),
+        api_key: Secret::new("hunter2"),
         model: "flux-haley-en".to_owned(),
         encoding: Encoding::PcmS16Le,
         rate: 8_000,
@@ -90,7 +91,7 @@ fn the_settings_stand_in_the_url_and_the_key_in_a_header() {
         handshake.url,
         "wss://api.deepgram.com/v2/speak?model=flux-haley-en&encoding=linear16&sample_rate=8000"
     );
-    assert_eq!(handshake.headers, [("authorization", "Token hunter2".to_owned())]);
+    assert_eq!(handshake.headers, [("authorization", Secret::new("Token hunter2"))]);
     let proxied = Settings { url: "wss://proxy.example/speak?key=hunter2".to_owned(), ..settings() };
     assert!(!format!("{proxied:?}").contains("hunter2"));
     assert!(!serde_json::to_string(&proxied.without_query()).unwrap().contains("hunter2"));

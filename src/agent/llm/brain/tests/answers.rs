@@ -6,7 +6,8 @@ use super::rig::{Rig, rig, rig_of, settings};
 use crate::agent::llm::answer::{AnswerEvent, AskError, Finish};
 use crate::agent::llm::settings::{Greeting, Lines, Settings};
 use crate::agent::llm::stream::Tools;
-use crate::call::action::{AgentReport, EndReason, Flow};
+use crate::audio::vad::Change;
+use crate::call::action::{AgentReport, Cause, EndReason, Flow};
 use crate::call::event::{AgentEvent, FaultKind};
 use crate::ids::TurnId;
 
@@ -89,6 +90,21 @@ fn a_second_failure_is_spoken_of() {
         rig.prompt("Hello!");
         assert_eq!(rig.shown(), ["u Hello?".to_owned(), format!("a {}", fallback()), "u Hello!".to_owned()]);
     }
+}
+
+#[test]
+fn a_noise_over_the_fallback_line_leaves_nobody_in_silence() {
+    let mut rig = rig();
+    rig.prompt("Hello?");
+    rig.fail(AskError::NotAStream);
+    rig.speech(Change::Started);
+    rig.cut(1, "", Cause::Speech);
+    rig.speech(Change::Stopped);
+    rig.wait(3_000);
+    assert_eq!(rig.asked.len(), 2, "nothing of it was heard, so that the answer is still owed");
+    rig.text("Hi.");
+    rig.done();
+    assert_eq!(rig.texts(), [fallback(), "Hi.".to_owned()]);
 }
 
 #[test]

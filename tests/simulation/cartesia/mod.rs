@@ -1,6 +1,9 @@
 //! A model of Cartesia's TTS socket, written from its API reference: strict about what it is sent, and free to fail in
 //! every way that it was seen to fail.
 
+mod context;
+mod faults;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,10 +14,10 @@ use trunkline::ids::CallTime;
 
 use crate::dice::Dice;
 use crate::session::{Body, Refusal};
-use crate::sound::{self, Coding, Sound};
-
-/// A context is forgotten so long after its last audio.
-const EXPIRY: Duration = Duration::from_secs(1);
+use crate::sound::{self, Sound};
+use context::timestamps;
+pub(crate) use context::{Context, words_of};
+pub(crate) use faults::Mishap;
 
 /// How it speaks when it does, and how often it does not.
 #[derive(Clone, Debug)]
@@ -41,52 +44,6 @@ pub(crate) struct Manner {
     /// A context is forgotten when it has been silent for a while.
     pub(crate) expires: bool,
     pub(crate) dial_ms: (u64, u64),
-}
-
-/// What can be done to it from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Mishap {
-    /// The socket closes with a code, or just breaks.
-    Close(Option<u16>, &'static str),
-    /// Nothing more is ever said of the contexts that live now, though the socket is fine.
-    Forget,
-    /// Whatever was going to be sent comes so much later.
-    Stall(u64),
-    /// The next request is answered with an error.
-    Refuse { status: u16, code: Option<&'static str>, named: bool },
-    /// The next dials are answered with this status.
-    Shut(Option<u16>),
-    /// A message that makes no sense.
-    Say(&'static str),
-}
-
-/// Everything that is known about one context.
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) name: String,
-    pub(crate) number: u16,
-    /// All fields that may not change.
-    template: Value,
-    coding: Coding,
-    delay: Duration,
-    pub(crate) timed: bool,
-    /// Text that waits to be spoken, and until when.
-    held: String,
-    speak_at: Option<CallTime>,
-    pub(crate) text: String,
-    pub(crate) made_ms: u32,
-    /// Each word with the milliseconds at which it starts and ends.
-    pub(crate) words: Vec<(String, u32, u32)>,
-    free_at: CallTime,
-    flush_id: u32,
-    pub(crate) finished: bool,
-    pub(crate) cancelled: bool,
-    /// Nothing is sent for it any more.
-    dead: bool,
-    /// Something went wrong with it.
-    pub(crate) faulty: bool,
-    /// It said, or let believe, that it was done when it was not.
-    pub(crate) lied: bool,
 }
 
 /// The vendor.
@@ -292,92 +249,6 @@ impl Cartesia {
         self.say(at + dice.millis(0, 20), Some(number), &message);
     }
 
-    fn error(&mut self, at: CallTime, context: usize, status: u16, code: Option<&str>, named: bool) {
-        let context = &mut self.contexts[context];
-        context.dead = true;
-        context.faulty = true;
-        context.speak_at = None;
-        let number = context.number;
-        let mut message = json!({"type": "error", "done": true, "status_code": status, "error_code": code,
-            "title": "Refused", "message": "It was refused.", "request_id": "0b1c"});
-        if named {
-            message["context_id"] = json!(context.name);
-        }
-        self.out.retain(|(out, _), (whose, _)| *whose != Some(number) || *out <= at);
-        self.say(at, None, &message);
-    }
-
-    /// Something goes wrong with a request, or its context has been forgotten.
-    fn goes_wrong(&mut self, now: CallTime, at: usize, dice: &mut Dice) -> bool {
-        if let Some((status, code, named)) = self.refuse.take() {
-            self.error(now, at, status, code, named);
-            return true;
-        }
-        let context = &mut self.contexts[at];
-        let has_spoken = context.made_ms > 0 && context.held.is_empty();
-        if self.manner.expires && has_spoken && now.since(context.free_at) >= EXPIRY && !context.dead {
-            let status = dice.pick(&[400, 404]);
-            self.error(now, at, status, None, true);
-            return true;
-        }
-        if context.dead || self.half_dead || !dice.happens(self.manner.faults) {
-            return false;
-        }
-        context.faulty = true;
-        let soon = now + dice.millis(0, 150);
-        match dice.below(9) {
-            0 | 1 => {
-                let (status, code) = dice.pick(&[
-                    (429, Some("concurrency_limited")),
-                    (500, None),
-                    (503, None),
-                    (400, None),
-                    (404, Some("model_not_found")),
-                ]);
-                let named = !dice.happens(300);
-                self.error(soon, at, status, code, named);
-                true
-            }
-            2 => {
-                let (code, reason) =
-                    dice.pick(&[(Some(1000), "connection idle timeout"), (Some(1011), ""), (None, "")]);
-                let at = now + dice.millis(0, 2_000);
-                self.later(at, None, Body::Closed { code, reason: reason.to_owned() });
-                false
-            }
-            3 => {
-                self.half_dead = true;
-                true
-            }
-            4 => {
-                context.dead = true;
-                context.lied = true;
-                let message = json!({"type": "done", "context_id": context.name, "done": true, "status_code": 200});
-                let number = context.number;
-                self.say(soon, Some(number), &message);
-                true
-            }
-            5 => {
-                self.later(soon, None, Body::Text(r#"{"type":"chunk","context_id":7}"#.to_owned()));
-                false
-            }
-            6 => {
-                self.later(soon, None, Body::Binary(bytes::Bytes::from_static(&[0xFF, 0, 0x7F])));
-                self.say(soon, None, &json!({"type": "brand_new", "context_id": null}));
-                self.say(soon, None, &json!({"type": "chunk", "context_id": "somebody-else-1.1", "data": "AAA="}));
-                false
-            }
-            7 => {
-                self.stalled_until = now + dice.millis(200, 1_500);
-                false
-            }
-            _ => {
-                context.dead = true;
-                true
-            }
-        }
-    }
-
     /// Speaks what a context holds.
     fn utter(&mut self, now: CallTime, at: usize, dice: &mut Dice) {
         let (sound, manner, half_dead) = (self.sound, self.manner.clone(), self.half_dead);
@@ -432,96 +303,4 @@ impl Cartesia {
             context.free_at = at;
         }
     }
-
-    /// Something happens to it.
-    pub(crate) fn suffer(&mut self, now: CallTime, mishap: &Mishap) {
-        match mishap {
-            Mishap::Close(code, reason) => {
-                self.later(now, None, Body::Closed { code: *code, reason: (*reason).to_owned() });
-                // What had not been sent yet never will be.
-                self.out.retain(|(at, _), (number, _)| number.is_none() || *at < now);
-            }
-            Mishap::Forget => {
-                for context in self.contexts.iter_mut().filter(|context| !context.dead) {
-                    context.dead = true;
-                    context.faulty = true;
-                    context.speak_at = None;
-                }
-                self.out.clear();
-            }
-            Mishap::Stall(ms) => self.stalled_until = now + Duration::from_millis(*ms),
-            Mishap::Refuse { status, code, named } => self.refuse = Some((*status, *code, *named)),
-            Mishap::Shut(status) => self.shut = Some(*status),
-            Mishap::Say(text) => self.later(now, None, Body::Text((*text).to_owned())),
-        }
-    }
-
-    /// From now on nothing goes wrong any more.
-    pub(crate) fn calm(&mut self) {
-        self.manner.faults = 0;
-        self.manner.refusals = 0;
-        self.shut = None;
-    }
-}
-
-impl Context {
-    fn new(name: String, number: u16, template: Value, now: CallTime, timed: bool) -> Self {
-        let format = &template["output_format"];
-        assert_eq!(format["container"], "raw");
-        let coding = match (format["encoding"].as_str(), format["sample_rate"].as_u64()) {
-            (Some("pcm_mulaw"), Some(8_000)) => Coding::Mulaw8k,
-            (Some("pcm_s16le"), Some(rate)) => Coding::Pcm { rate: rate as u32 },
-            other => panic!("a format that was not agreed on: {other:?}"),
-        };
-        for field in ["model_id", "language"] {
-            assert!(template[field].as_str().is_some_and(|value| !value.is_empty()), "no {field}");
-        }
-        assert_eq!(template["voice"]["mode"], "id");
-        assert_eq!(template["add_timestamps"], true);
-        let delay = template["max_buffer_delay_ms"].as_u64().expect("the delay is always said");
-        assert!(delay <= 5_000);
-        Context {
-            name,
-            number,
-            coding,
-            delay: Duration::from_millis(delay),
-            timed,
-            template,
-            held: String::new(),
-            speak_at: None,
-            text: String::new(),
-            made_ms: 0,
-            words: Vec::new(),
-            free_at: now,
-            flush_id: 1,
-            finished: false,
-            cancelled: false,
-            dead: false,
-            faulty: false,
-            lied: false,
-        }
-    }
-}
-
-fn timestamps(name: &str, words: &[(String, u32, u32)]) -> Value {
-    let seconds = |ms: u32| f64::from(ms) / 1_000.0;
-    let texts: Vec<&str> = words.iter().map(|(text, ..)| text.as_str()).collect();
-    let starts: Vec<f64> = words.iter().map(|(_, start, _)| seconds(*start)).collect();
-    let ends: Vec<f64> = words.iter().map(|(.., end)| seconds(*end)).collect();
-    json!({"type": "timestamps", "context_id": name, "done": false, "status_code": 206,
-        "word_timestamps": {"words": texts, "start": starts, "end": ends}})
-}
-
-/// The words of `text` and when each is spoken, if every character takes `char_ms`.
-pub(crate) fn words_of(text: &str, from_ms: u32, char_ms: u32) -> Vec<(String, u32, u32)> {
-    let (mut words, mut chars) = (Vec::new(), 0);
-    for token in text.split_inclusive(char::is_whitespace) {
-        let word = token.trim_end();
-        let at = |chars: u32| from_ms + chars * char_ms;
-        if word.chars().any(char::is_alphanumeric) {
-            words.push((word.to_owned(), at(chars), at(chars + word.chars().count() as u32)));
-        }
-        chars += token.chars().count() as u32;
-    }
-    words
 }
