@@ -3,15 +3,41 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// Scenarios at one time. They wait most of the time; more would make a small machine late.
-const AT_ONCE: usize = 16;
+/// Scenarios at one time, however many tests are under way. They wait most of the time; more would make a small machine late.
+const AT_ONCE: usize = 24;
+
+/// Seats of this process.
+static SEATS: Seats = Seats { free: Mutex::new(AT_ONCE), given_back: Condvar::new() };
 
 /// Longest time for a scenario.
 const SCENARIO_MAX: Duration = Duration::from_secs(150);
+
+struct Seats {
+    free: Mutex<usize>,
+    given_back: Condvar,
+}
+
+/// Held by a scenario that runs.
+struct Seat;
+
+impl Seats {
+    fn take(&self) -> Seat {
+        let mut free = self.given_back.wait_while(self.free.lock().unwrap(), |free| *free == 0).unwrap();
+        *free -= 1;
+        Seat
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        *SEATS.free.lock().unwrap() += 1;
+        SEATS.given_back.notify_one();
+    }
+}
 
 type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -51,6 +77,7 @@ pub(crate) fn run_all(mut scenarios: Vec<Scenario>) {
                 loop {
                     let next = waiting.lock().unwrap().pop_front();
                     let Some(Scenario { name, work }) = next else { return };
+                    let _seat = SEATS.take();
                     if let Err(reason) = catch_unwind(AssertUnwindSafe(|| alone(work()))) {
                         failed.lock().unwrap().push(format!("{name}: {}", words_of(&*reason)));
                     }
