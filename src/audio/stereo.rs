@@ -254,7 +254,7 @@ impl Caller {
     /// Puts a piece to where it belongs, or right behind the one before it if that is nearly the same.
     fn place(&mut self, at: i64, gap: u64, samples: &[i16]) {
         let in_samples = |span| signed(self.format.samples_in(span));
-        let end = self.side.end() + gap;
+        let end = (self.side.end + gap).max(self.side.settled);
         let wrong = at - signed(end);
         let at = unsigned(at);
         if self.side.is_fresh() || wrong > in_samples(SLACK) {

@@ -101,6 +101,24 @@ fn stamps_put_a_burst_after_a_stall_where_it_was_spoken_and_a_loss_is_silence() 
 }
 
 #[test]
+fn what_follows_a_loss_is_whole_and_in_its_place_while_the_call_goes_on() {
+    for lost in [1_u64, 2, 3, 5, 50] {
+        let mut mixer = mixer();
+        for n in (0..50).chain(50 + lost..300) {
+            let stamp = Some(Duration::from_millis(n * 20));
+            mixer.take(at(100 + n * 20), Sound::Caller { stamp, audio: &frame(i16::try_from(n + 1).unwrap()) });
+        }
+        let (caller, _) = sides(mixer, at(7_000));
+        let mut expected = vec![(0, 80)];
+        expected.extend((1..=50).map(|value| (value, 20)));
+        expected.push((0, usize::try_from(lost * 20).unwrap()));
+        expected.extend((51 + i16::try_from(lost).unwrap()..=300).map(|value| (value, 20)));
+        expected.push((0, 920));
+        assert_eq!(runs(&caller), expected, "{lost} lost");
+    }
+}
+
+#[test]
 fn stamps_that_cannot_be_true_are_counted_over() {
     for stamps in [[0, 0, 0, 0, 0], [0, 20, 7_000_000, 7_000_020, 7_000_040], [900, 920, 0, 20, 40]] {
         let mut mixer = mixer();

@@ -131,7 +131,7 @@ impl Shelf {
 /// Makes a directory that its owner alone can read, if it is missing, and sees that it can be written to.
 pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    probe(&directory.join(PROBE))
+    probe(directory)
 }
 
 /// Letters and digits of a carrier's name, which anybody may have made up.
@@ -155,8 +155,9 @@ pub fn is_tape(name: &str, file: impl Read) -> bool {
         && begins == TAPE_BEGINS
 }
 
-/// Makes a file and takes it away again. A gateway that shares the directory may do the same at the same time.
-fn probe(path: &Path) -> io::Result<()> {
+/// Makes a file in a directory and takes it away again. A gateway that shares the directory may do the same at the same time.
+pub(super) fn probe(directory: &Path) -> io::Result<()> {
+    let path = &directory.join(PROBE);
     // One that was left behind may be another user's.
     let _ = std::fs::remove_file(path);
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;

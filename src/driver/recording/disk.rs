@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use hound::{SampleFormat, WavSpec, WavWriter};
 
+use super::super::record::probe;
 use super::{Batch, Meter, Settings};
 use crate::audio::Mixer;
 use crate::ids::CallTime;
@@ -20,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Audio after which a file's header is brought up to date: so much is missing if the process is killed, and what lies
 /// between the call and its recording.
 const HEADER_EVERY: Duration = Duration::from_secs(4);
+/// Most samples a second of a call.
+const RATE_MAX: u32 = 24_000;
 /// Written bytes, over all calls, after which the free space is looked at again: a minute of one call, a tenth of a second of
 /// five hundred.
 const LOOK_AT_SPACE_EVERY: u64 = 1024 * 1024;
@@ -46,12 +49,32 @@ pub(super) struct Opening {
     pub(super) end: Arc<OnceLock<CallTime>>,
 }
 
+/// Whether calls can be recorded, as far as the disk told.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// Too little space is left: nothing more is written.
+    is_full: AtomicBool,
+    /// No file could be made: what is being written goes on.
+    is_barred: AtomicBool,
+}
+
+impl Room {
+    /// Whether another recording can be begun.
+    pub(super) fn is_there(&self) -> bool {
+        !self.is_full() && !self.is_barred.load(Ordering::Relaxed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+}
+
 /// Every recording that is being written.
 pub(super) struct Disk {
     directory: PathBuf,
     free_bytes_min: u64,
     free_bytes: fn(&Path) -> io::Result<u64>,
-    is_full: Arc<AtomicBool>,
+    room: Arc<Room>,
     /// Bytes that were written since the free space was looked at.
     unlooked: u64,
     writing: Vec<Writing>,
@@ -73,14 +96,14 @@ impl Disk {
     pub(super) fn new(
         settings: &Settings,
         free_bytes: fn(&Path) -> io::Result<u64>,
-        is_full: Arc<AtomicBool>,
+        room: Arc<Room>,
         meter: Arc<Meter>,
     ) -> Self {
         Disk {
             directory: settings.directory.clone(),
             free_bytes_min: settings.free_bytes_min,
             free_bytes,
-            is_full,
+            room,
             unlooked: 0,
             writing: Vec::new(),
             block: Vec::new(),
@@ -110,6 +133,7 @@ impl Disk {
         let file = match self.has_space().and_then(|()| Wave::create(&opening.path, opening.mixer.rate())) {
             Ok(file) => Some(file),
             Err(error) => {
+                self.room.is_barred.store(!self.room.is_full(), Ordering::Relaxed);
                 self.failed(&error);
                 None
             }
@@ -119,7 +143,11 @@ impl Disk {
 
     /// Writes what calls handed over, and ends the recordings of those that are over.
     pub(super) fn write(&mut self) {
-        if self.is_full.load(Ordering::Relaxed) || self.unlooked >= LOOK_AT_SPACE_EVERY {
+        if self.room.is_barred.load(Ordering::Relaxed) && probe(&self.directory).is_ok() {
+            self.room.is_barred.store(false, Ordering::Relaxed);
+            tracing::info!("files can be made again: calls are recorded");
+        }
+        if self.room.is_full() || self.unlooked >= LOOK_AT_SPACE_EVERY {
             self.look_at_space();
         }
         let mut writing = std::mem::take(&mut self.writing);
@@ -161,7 +189,7 @@ impl Disk {
             self.block.clear();
             is_more = writing.opening.mixer.give(&mut self.block);
             let Some(file) = &mut writing.file else { continue };
-            let written = match self.is_full.load(Ordering::Relaxed) {
+            let written = match self.room.is_full() {
                 true => Err(io::ErrorKind::StorageFull.into()),
                 false => file.write(&self.block),
             };
@@ -178,7 +206,7 @@ impl Disk {
 
     fn has_space(&mut self) -> io::Result<()> {
         self.look_at_space();
-        if self.is_full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if self.room.is_full() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn look_at_space(&mut self) {
@@ -188,7 +216,7 @@ impl Disk {
             // Whether anything can be written will be seen when it is.
             Err(_) => false,
         };
-        if self.is_full.swap(is_full, Ordering::Relaxed) != is_full {
+        if self.room.is_full.swap(is_full, Ordering::Relaxed) != is_full {
             match is_full {
                 true => tracing::warn!("too little space is left on the disk: calls are not recorded"),
                 false => tracing::info!("there is space on the disk again: calls are recorded"),
@@ -224,7 +252,11 @@ impl Wave {
     fn create(path: &Path, rate: u32) -> io::Result<Self> {
         let (file, part, done) = new_file(path)?;
         let spec = WavSpec { channels: 2, sample_rate: rate, bits_per_sample: 16, sample_format: SampleFormat::Int };
-        let writer = WavWriter::new(file, spec).map_err(io_error)?;
+        let writer = WavWriter::new(file, spec).map_err(|error| {
+            // Nobody would know it for a recording, and it would stay for ever.
+            let _ = std::fs::remove_file(&part);
+            io_error(error)
+        })?;
         Ok(Wave { writer, part, done, rate, moments: 0, counted: 0 })
     }
 
@@ -290,7 +322,20 @@ fn new_file(path: &Path) -> io::Result<(File, PathBuf, PathBuf)> {
 /// Whether a file is a recording of ours, finished or not: by its name, and by what it begins with.
 pub fn is_recording(name: &str, file: impl Read) -> bool {
     let names = name.strip_suffix(DONE).or_else(|| name.strip_suffix(PART));
-    let spec = || WavReader::new(file).ok().map(|reader| reader.spec());
-    names.is_some_and(super::super::record::is_named_after_call)
-        && spec().is_some_and(|spec| spec.channels == 2 && spec.bits_per_sample == 16)
+    names.is_some_and(super::super::record::is_named_after_call) && has_our_header(file).unwrap_or(false)
+}
+
+/// Whether a file begins as those of [`Wave`] do, with two 16-bit channels at a rate of telephones: music has other rates, and
+/// most programs write more than the bare header.
+fn has_our_header(mut file: impl Read) -> io::Result<bool> {
+    let mut header = [0; 44];
+    file.read_exact(&mut header)?;
+    let [riff, _, wave, fmt, size, kind, rate, _, sample, data, _] = header.as_chunks::<4>().0 else {
+        return Ok(false);
+    };
+    let number = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
+    let begins = [riff, wave, fmt, data] == [b"RIFF", b"WAVE", b"fmt ", b"data"];
+    // PCM in two channels; four bytes a moment, of 16 bits each.
+    let is_stereo = number(size) == 16 && number(kind) == 0x0002_0001 && number(sample) == 0x0010_0004;
+    Ok(begins && is_stereo && number(rate) <= RATE_MAX)
 }

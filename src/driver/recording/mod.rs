@@ -8,13 +8,12 @@ mod disk;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use disk::{Disk, Opening};
+use disk::{Disk, Opening, Room};
 
 use super::Meter;
 use super::record::{file_name, open_directory};
@@ -49,7 +48,7 @@ pub struct Recordings {
     openings: Mutex<Option<SyncSender<Opening>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Too little is free on the disk.
-    is_full: Arc<AtomicBool>,
+    room: Arc<Room>,
     meter: Arc<Meter>,
 }
 
@@ -62,7 +61,7 @@ impl Recordings {
     pub fn open(settings: &Settings, meter: Arc<Meter>) -> io::Result<Self> {
         open_directory(&settings.directory)?;
         let (recordings, openings) = Self::unattended(&settings.directory, meter);
-        let disk = Disk::new(settings, disk::free_bytes, recordings.is_full.clone(), recordings.meter.clone());
+        let disk = Disk::new(settings, disk::free_bytes, recordings.room.clone(), recordings.meter.clone());
         let writer =
             std::thread::Builder::new().name("recordings".to_owned()).spawn(move || disk.write_all(&openings))?;
         *recordings.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
@@ -76,7 +75,7 @@ impl Recordings {
             directory: directory.to_owned(),
             openings: Mutex::new(Some(sender)),
             writer: Mutex::default(),
-            is_full: Arc::default(),
+            room: Arc::default(),
             meter,
         };
         (recordings, openings)
@@ -106,7 +105,7 @@ impl Recordings {
         inbound: MediaFormat,
         outbound: Option<MediaFormat>,
     ) -> Option<Recording> {
-        let mixer = Mixer::new(inbound, outbound).filter(|_| !self.is_full.load(Ordering::Relaxed))?;
+        let mixer = Mixer::new(inbound, outbound).filter(|_| self.room.is_there())?;
         let openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let (batches, waiting) = sync_channel(BATCHES_WAITING_MAX);
         let end = Arc::<OnceLock<CallTime>>::default();

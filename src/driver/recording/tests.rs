@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hound::WavReader;
@@ -32,7 +32,7 @@ impl Rig {
         let (directory, meter) = (directory(name), Arc::new(Meter::default()));
         let (recordings, openings) = Recordings::unattended(&directory, meter.clone());
         let settings = Settings { directory: directory.clone(), free_bytes_min: 1_000 };
-        let disk = Disk::new(&settings, free_bytes, recordings.is_full.clone(), meter.clone());
+        let disk = Disk::new(&settings, free_bytes, recordings.room.clone(), meter.clone());
         Rig { directory, meter, recordings, openings, disk }
     }
 
@@ -188,6 +188,25 @@ fn a_directory_that_is_closed_waits_for_the_calls_and_takes_no_more() {
 }
 
 #[test]
+fn where_no_file_can_be_made_nobody_is_told_that_he_is_recorded() {
+    let mut rig = Rig::new("barred", plenty);
+    let away = rig.directory.with_extension("away");
+    std::fs::rename(&rig.directory, &away).unwrap();
+    // The first call is the one that finds out.
+    drop(rig.begin());
+    rig.disk.write();
+    let names = (CallSid::parse("CA2").unwrap(), StreamSid::parse("MZ2").unwrap());
+    let begin = |rig: &Rig| {
+        rig.recordings.begin(&names.0, &names.1, MediaFormat::TELEPHONE, Some(MediaFormat::TELEPHONE)).is_some()
+    };
+    assert!(!begin(&rig));
+    std::fs::rename(&away, &rig.directory).unwrap();
+    rig.disk.write();
+    assert!(begin(&rig));
+    rig.end();
+}
+
+#[test]
 fn a_recording_is_told_from_other_files() {
     let mut rig = Rig::new("told", plenty);
     drop(rig.begin());
@@ -201,5 +220,14 @@ fn a_recording_is_told_from_other_files() {
     let other = rig.path("other");
     std::fs::write(&other, "no sound at all, but long enough for a header of forty-four bytes").unwrap();
     assert!(!is("CA1-MZ_1.wav", &other));
+    // Music in stereo, whatever its name.
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: 44_100,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    hound::WavWriter::create(&other, spec).unwrap().finalize().unwrap();
+    assert!(!is("hold-music.wav", &other));
     rig.end();
 }
