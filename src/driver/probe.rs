@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use crate::http::outbound::{Refused, Rules};
 use crate::http::{TrustError, distrust, trust};
 
 /// Where a URL leads. Its path, its query and a password in it are not kept.
@@ -93,6 +94,9 @@ pub enum Why {
     /// There is no such name, or nobody to ask for it.
     #[error("the name cannot be resolved: {0}")]
     Name(io::Error),
+    /// It leads to addresses that may not be asked.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// Nobody takes connections there.
     #[error("no connection: {0}")]
     Tcp(io::Error),
@@ -127,13 +131,13 @@ impl Probe {
         Ok(Probe { tls: TlsConnector::from(Arc::new(trust(authorities)?)), limit })
     }
 
-    /// Goes to `place` as far as TLS, and leaves. Dropping the future leaves at once.
+    /// Goes to `place` as far as TLS, and leaves; with `rules`, only to addresses that they let be dialled. Dropping the future leaves at once.
     ///
     /// # Errors
     /// [`Unreached`].
-    pub async fn reach(&self, place: &Place) -> Result<Reached, Unreached> {
+    pub async fn reach(&self, place: &Place, rules: Option<&Rules>) -> Result<Reached, Unreached> {
         let mut way = Way { begun: Instant::now(), until: Instant::now() + self.limit };
-        let (addresses, resolved) = way.step(Step::Name, addresses(place)).await?;
+        let (addresses, resolved) = way.step(Step::Name, addresses(place, rules)).await?;
         let (stream, connected) = way.step(Step::Tcp, connection(&addresses)).await?;
         let secured = if place.tls {
             let (_secured, took) = way.step(Step::Tls, self.secure(place, stream)).await?;
@@ -158,9 +162,16 @@ impl Probe {
     }
 }
 
-async fn addresses(place: &Place) -> Result<Vec<SocketAddr>, Why> {
-    let found: Vec<_> = lookup_host((place.host.as_str(), place.port)).await.map_err(Why::Name)?.collect();
-    if found.is_empty() { Err(Why::Name(io::Error::other("it has no address"))) } else { Ok(found) }
+async fn addresses(place: &Place, rules: Option<&Rules>) -> Result<Vec<SocketAddr>, Why> {
+    let mut found: Vec<_> = lookup_host((place.host.as_str(), place.port)).await.map_err(Why::Name)?.collect();
+    if found.is_empty() {
+        return Err(Why::Name(io::Error::other("it has no address")));
+    }
+    if let Some(rules) = rules {
+        let admitted = rules.of_name(&place.host, found.iter().map(SocketAddr::ip))?;
+        found.retain(|address| admitted.contains(&address.ip()));
+    }
+    Ok(found)
 }
 
 async fn connection(addresses: &[SocketAddr]) -> Result<TcpStream, Why> {
@@ -209,7 +220,7 @@ mod tests {
     async fn every_step_is_named() {
         let failed = |url: String| async move {
             let probe = Probe::new(None, Duration::from_secs(1)).unwrap();
-            probe.reach(&Place::of(&url).unwrap()).await.unwrap_err()
+            probe.reach(&Place::of(&url).unwrap(), None).await.unwrap_err()
         };
         // RFC 6761: no name under it exists. A resolver that answers nothing at all is a slow one.
         let name = failed("wss://voice.invalid/tts".to_owned()).await;
@@ -229,10 +240,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_place_that_is_refused_when_it_is_asked_is_not_reached_here_either() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = Place::of(&format!("http://localhost:{}/", server.local_addr().unwrap().port())).unwrap();
+        let probe = Probe::new(None, Duration::from_secs(5)).unwrap();
+        let refused = probe.reach(&place, Some(&Rules::default())).await.unwrap_err();
+        assert!(refused.step == Step::Name && matches!(refused.why, Why::Refused(_)), "{refused}");
+        assert!(probe.reach(&place, Some(&Rules::default().with_loopback())).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn without_tls_a_connection_is_enough() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let probe = Probe::new(None, Duration::from_secs(5)).unwrap();
-        let reached = probe.reach(&Place::of(&format!("ws://{}/tts", server.local_addr().unwrap())).unwrap()).await;
+        let reached =
+            probe.reach(&Place::of(&format!("ws://{}/tts", server.local_addr().unwrap())).unwrap(), None).await;
         assert_eq!(reached.unwrap().secured, None);
     }
 }

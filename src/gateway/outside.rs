@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::relay;
 use crate::config::{AgentKind, AgentTool, Config, HearingProvider};
 use crate::driver::DIAL_LIMIT;
+use crate::http::outbound::Rules;
 use crate::http::{CONNECT_LIMIT, Proxies};
 
 /// A server outside that the configuration names.
@@ -25,6 +26,8 @@ pub struct Outside {
     pub proxies: Proxies,
     /// Who dials it.
     pub asker: Asker,
+    /// What its addresses have to satisfy, if it is asked under the rules of `[outbound]`.
+    pub rules: Option<Rules>,
 }
 
 /// Who dials a server.
@@ -66,11 +69,20 @@ pub fn outside(config: &Config) -> Vec<Outside> {
     found.extend(heard.map(|(url, ca_file)| Outside::of_section(&name, url, ca_file.clone())));
     if let Some(app) = relay::chosen(config) {
         found.extend(app.url.as_deref().map(|url| Outside::of_section("agent.relay", url, app.ca_file.clone())));
-        found.extend(app.action_url.as_deref().map(|url| Outside::of_http("agent.relay.action_url", url)));
+        found.extend(app.action_url.as_deref().map(|url| Outside {
+            rules: Some(config.outbound.rules(config.trust)),
+            ..Outside::of_http("agent.relay.action_url", url)
+        }));
     }
     if config.agent.kind == AgentKind::Llm {
         found.extend(model_and_tools(config));
     }
+    let otlp = &config.otlp;
+    found.extend(otlp.url.as_deref().map(|url| Outside {
+        limit: otlp.timeout,
+        proxies: Proxies::Environment,
+        ..Outside::of_section("otlp", url, otlp.ca_file.clone())
+    }));
     found
 }
 
@@ -84,8 +96,10 @@ fn model_and_tools(config: &Config) -> impl Iterator<Item = Outside> + '_ {
     };
     let model = asked("agent.llm.url".to_owned(), &llm.url);
     // Where a tool's name leads is looked at by us, which a proxy would look up by itself.
+    let rules = config.outbound.rules(config.trust);
     let tool = move |tool: &AgentTool| Outside {
         proxies: Proxies::Never,
+        rules: Some(rules.clone()),
         ..asked(format!("agent.llm.tools.{}.url", tool.name), &tool.url)
     };
     std::iter::once(model).chain(llm.tools.iter().map(tool))
@@ -102,6 +116,7 @@ impl Outside {
             limit: if over_http { CONNECT_LIMIT } else { DIAL_LIMIT },
             proxies: Proxies::Never,
             asker: Asker::Node,
+            rules: None,
         }
     }
 

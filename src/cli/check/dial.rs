@@ -69,7 +69,7 @@ async fn go_to(server: Outside) -> Outcome {
     let result = match (&place, Probe::new(server.authorities.as_deref(), server.limit)) {
         (None, _) => Err(Fault::Unusable("its url cannot be dialled".to_owned())),
         (_, Err(error)) => Err(Fault::Unusable(error.to_string())),
-        (Some(place), Ok(probe)) => probe.reach(place).await.map_err(Fault::Unreached),
+        (Some(place), Ok(probe)) => probe.reach(place, server.rules.as_ref()).await.map_err(Fault::Unreached),
     };
     let place = place.map(|place| place.to_string()).unwrap_or_default();
     Outcome { server, place, by_proxy, result }
@@ -107,6 +107,7 @@ impl Outcome {
             (Why::Name(_), _) | (Why::Slow, Step::Name) => {
                 "check the spelling of the host, and the resolver of this machine (/etc/resolv.conf)".to_owned()
             }
+            (Why::Refused(_), _) => "list the host in outbound.private, if it is to be asked".to_owned(),
             (Why::Tcp(_), _) => "check the port, and that the server runs".to_owned(),
             (Why::Slow, Step::Tcp) => "check that no firewall or network policy is in between".to_owned(),
             (Why::Untrusted(_), _) => match &self.server.authorities_key {

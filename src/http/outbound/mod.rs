@@ -190,19 +190,9 @@ impl Resolve for Names {
         async move {
             let name = name.as_str();
             let found = outbound.lookup.lookup(name.to_owned()).await?;
-            let bare = name.strip_suffix('.').unwrap_or(name);
-            let is_trusted = outbound.rules.trusts(bare);
-            let (mut admitted, mut refusal) = (Vec::new(), None);
-            for address in found {
-                match outbound.rules.admit_address(address) {
-                    Err(refused) if !is_trusted => refusal = Some(refused),
-                    Ok(()) | Err(_) => admitted.push(SocketAddr::new(address, 0)),
-                }
-            }
-            match refusal {
-                Some(refused) if admitted.is_empty() => Err(outbound.refuse(purpose, name, refused).into()),
-                Some(_) | None => Ok(Box::new(admitted.into_iter()) as Addrs),
-            }
+            let admitted = outbound.rules.of_name(name, found);
+            let admitted = admitted.map_err(|refused| outbound.refuse(purpose, name, refused))?;
+            Ok(Box::new(admitted.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         }
         .boxed()
     }

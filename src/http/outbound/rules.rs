@@ -61,12 +61,6 @@ enum Pattern {
     Below(String),
 }
 
-/// Whom a URL leads to.
-enum Target<'a> {
-    Address(IpAddr),
-    Name(&'a str),
-}
-
 impl Rules {
     /// Takes one more host that may be asked: a name, `*.` and a name for all below it, or an address; with a colon and a port
     /// behind it, at that port alone. As long as none is taken, all may be asked.
@@ -121,37 +115,50 @@ impl Rules {
     /// [`Refused`].
     pub fn admit(&self, url: &Url) -> Result<(), Refused> {
         let host = url.host_str().unwrap_or_default();
-        let target = target(host);
-        let is_listed = match target {
-            Target::Address(address) => self.is_exempt(address),
-            Target::Name(name) => self.trusts(name),
-        };
-        if is_listed {
+        let address = address_of(host);
+        // `localhost` is an address to us, and may be listed by its name.
+        if address.is_some_and(|address| self.is_exempt(address)) || self.trusts(host) {
             return Ok(());
         }
         let port = url.port_or_known_default();
         if !self.hosts.is_empty() && !self.hosts.iter().any(|entry| entry.covers(host, port)) {
             return Err(Refused::Host);
         }
-        match target {
-            Target::Address(address) => self.admit_address(address),
-            Target::Name(_) => Ok(()),
-        }
+        address.map_or(Ok(()), |address| self.admit_address(address))
     }
 
     /// Whether an address may be dialled.
     ///
     /// # Errors
     /// [`Refused::Address`].
-    pub(super) fn admit_address(&self, address: IpAddr) -> Result<(), Refused> {
+    fn admit_address(&self, address: IpAddr) -> Result<(), Refused> {
         match special(address) {
             Some(special) if !self.is_exempt(address) => Err(Refused::Address(special)),
             Some(_) | None => Ok(()),
         }
     }
 
+    /// Those of the addresses `found` of a name that may be dialled.
+    ///
+    /// # Errors
+    /// [`Refused::Address`]: there are some, and none of them may.
+    pub fn of_name(&self, name: &str, found: impl IntoIterator<Item = IpAddr>) -> Result<Vec<IpAddr>, Refused> {
+        let is_trusted = self.trusts(name.strip_suffix('.').unwrap_or(name));
+        let (mut admitted, mut refusal) = (Vec::new(), None);
+        for address in found {
+            match self.admit_address(address) {
+                Err(refused) if !is_trusted => refusal = Some(refused),
+                Ok(()) | Err(_) => admitted.push(address),
+            }
+        }
+        match refusal {
+            Some(refused) if admitted.is_empty() => Err(refused),
+            Some(_) | None => Ok(admitted),
+        }
+    }
+
     /// Whether the addresses of a name are not looked at.
-    pub(super) fn trusts(&self, name: &str) -> bool {
+    fn trusts(&self, name: &str) -> bool {
         self.trusted.iter().any(|entry| entry.covers(name, None))
     }
 
@@ -161,16 +168,17 @@ impl Rules {
     }
 }
 
-/// The browser's own reading of a host has been through it: a number in any notation is an address by now.
-fn target(host: &str) -> Target<'_> {
+/// The address that a URL's host is, if it is no name. The browser's own reading of a host has been through it: a number in any
+/// notation is an address by now.
+fn address_of(host: &str) -> Option<IpAddr> {
     let bare = host.trim_matches(['[', ']']);
     if let Ok(address) = bare.parse() {
-        return Target::Address(address);
+        return Some(address);
     }
     let name = bare.strip_suffix('.').unwrap_or(bare);
     // RFC 6761: whoever resolves it otherwise is mistaken.
     let is_local = name == "localhost" || name.ends_with(".localhost");
-    if is_local { Target::Address(Ipv4Addr::LOCALHOST.into()) } else { Target::Name(name) }
+    is_local.then_some(Ipv4Addr::LOCALHOST.into())
 }
 
 impl Host {
@@ -233,6 +241,14 @@ mod tests {
 
     fn admit(rules: &Rules, url: &str) -> Result<(), Refused> {
         rules.admit(&Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn this_host_may_be_listed_by_its_name() {
+        let rules = rules(&["a.example"], &["localhost"]);
+        assert_eq!(admit(&rules, "http://localhost:9/after"), Ok(()));
+        assert_eq!(admit(&rules, "http://127.0.0.1:9/after"), Err(Refused::Host));
+        assert_eq!(rules.of_name("localhost", [Ipv4Addr::LOCALHOST.into()]), Ok(vec![Ipv4Addr::LOCALHOST.into()]));
     }
 
     #[test]
