@@ -54,7 +54,6 @@ impl Call {
     pub(super) fn fail_clip(&mut self, now: CallTime, id: ContextId, fault: Fault) {
         self.tell_voice(TtsCommand::Cancel { voice: self.player(), context: id });
         self.report(AgentReport::SpeechFailed { turn: id.turn, fault });
-        self.stats.speech_failures += 1;
         self.complete(now, id);
     }
 

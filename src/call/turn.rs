@@ -80,6 +80,8 @@ pub(super) struct Turn {
     pub(super) retry_at: Option<CallTime>,
     /// Why it could not be spoken; the fallback line takes its place.
     pub(super) failed: Option<Fault>,
+    /// How much of it there was then.
+    whole: Option<Made>,
     /// A frame of it has been sent.
     pub(super) begun: bool,
     /// A series of tries at its voice's link was begun for it.
@@ -125,6 +127,7 @@ impl Turn {
             again_bytes: 0,
             retry_at: None,
             failed: None,
+            whole: None,
             begun: false,
             dialled: false,
             text_gate: Gate::default(),
@@ -144,6 +147,9 @@ impl Turn {
 
     /// It cannot be spoken: replaces all that waits by our own line, spoken by `voice`. Whether that is news.
     pub(super) fn fail(&mut self, line: &str, voice: VoiceIndex, fault: Fault) -> bool {
+        if self.failed.is_none() {
+            self.whole = Some(self.made());
+        }
         self.runs.clear();
         self.passed = Piece::default();
         if self.failed.is_none() && text::is_speakable(line) {
@@ -275,15 +281,16 @@ impl Turn {
     pub(super) fn made(&self) -> Made {
         let own = self.contexts.iter().filter(|context| context.author == Author::Agent);
         let given: usize = own.clone().map(|context| context.transcript().text().written().chars().count()).sum();
-        // What waits after a failure is our own line.
-        let waiting = self.runs.iter().filter(|_| self.failed.is_none());
-        let waiting: usize = waiting.map(|run| run.text.written().chars().count()).sum();
+        let waiting: usize = self.runs.iter().map(|run| run.text.written().chars().count()).sum();
         let has_voice = !self.contexts.is_empty() && !self.is_clip();
-        Made {
+        let now = Made {
             chars: given + waiting + self.passed.written().chars().count(),
             audio: own.map(Context::made).sum(),
             voice: has_voice.then_some(self.voice),
-        }
+        };
+        // What was there when it failed: since then, our own line stands in the place of what could not be said.
+        let whole = self.whole.unwrap_or(now);
+        Made { chars: whole.chars, voice: whole.voice.or(now.voice), ..now }
     }
 
     /// Whether anything of it was heard when everything before the ledger's `position` was.

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::{IdGenerator as _, SpanData, SpanEvents, SpanLinks
 
 use super::Traces;
 use crate::call::action::{AgentReport, Cause, EndReason, Wait};
-use crate::call::summary::{Outcome, TurnSummary};
+use crate::call::summary::TurnSummary;
 use crate::driver::figures::Figures;
 use crate::driver::meter::end_name;
 use crate::ids::CallTime;
@@ -122,10 +122,8 @@ impl CallTrace {
         if let Some((_, first_byte)) = turn.first_audio {
             attributes.push(KeyValue::new("trunkline.turn.first_byte_ms", millis(first_byte)));
         }
-        let status = match turn.outcome {
-            Outcome::Failed => Status::error("speech_failed"),
-            Outcome::Heard | Outcome::Interrupted(_) => Status::Unset,
-        };
+        // However it ended: its fallback line may have been cut off.
+        let status = if turn.failed_at.is_some() { Status::error("speech_failed") } else { Status::Unset };
         if turn.failed_at.is_some() {
             attributes.push(KeyValue::new("error.type", "speech_failed"));
         }
@@ -156,7 +154,10 @@ impl CallTrace {
 
     /// Sends the parts of a wait, each where the one before it ends.
     fn wait(&self, turn: SpanId, summary: &TurnSummary, asked: CallTime, wait: &Wait) {
-        let voice = summary.voices.first().map(|voice| KeyValue::new("gen_ai.provider.name", voice.to_string()));
+        let since = summary.first_audio.map(|(at, _)| at);
+        let changed = summary.failovers.iter().rfind(|failover| since.is_some_and(|at| failover.at <= at));
+        let voice = changed.map(|failover| &failover.to).or(summary.voices.first());
+        let voice = voice.map(|voice| KeyValue::new("gen_ai.provider.name", voice.to_string()));
         let model = self.about.model.as_ref().map(|model| KeyValue::new("gen_ai.request.model", model.clone()));
         let operation = |name| KeyValue::new("gen_ai.operation.name", name);
         let hearing = KeyValue::new("gen_ai.provider.name", self.about.hearing);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message as _;
@@ -31,7 +31,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// What became of a try.
 enum Tried {
-    Taken,
+    /// Taken, but for so many of its spans.
+    Taken(usize),
     /// It may be taken later: after so long, if the collector said so.
     Later(Option<Duration>),
     Refused,
@@ -73,11 +74,11 @@ impl Traces {
         let resource_spans = group_spans_by_resource_and_scope(batch, &self.0.resource);
         let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
         let mut pause = Duration::from_secs(1);
-        let mut taken = false;
+        let mut rejected = None;
         for tries in 1..=TRIES {
             let wished = match self.attempt(body.clone()).await {
-                Tried::Taken => {
-                    taken = true;
+                Tried::Taken(some) => {
+                    rejected = Some(some.min(spans));
                     break;
                 }
                 Tried::Refused => break,
@@ -88,7 +89,10 @@ impl Traces {
                 pause *= 2;
             }
         }
-        self.0.meter.spans(if taken { SpanEnd::Sent } else { SpanEnd::Failed }, spans);
+        let failed = rejected.unwrap_or(spans);
+        self.0.meter.spans(SpanEnd::Sent, spans - failed);
+        self.0.meter.spans(SpanEnd::Failed, failed);
+        let taken = failed == 0;
         if std::mem::replace(is_down, !taken) == taken {
             match taken {
                 true => tracing::info!("the collector takes spans again"),
@@ -106,11 +110,11 @@ impl Traces {
         let answered = async {
             let response = self.0.http.exchange(request).await.map_err(|_| Tried::Later(None))?;
             let (status, wished) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
-            // Read, so that the connection is used again.
-            http::read(response, ANSWER_BYTES_MAX).await;
-            Ok((status, wished))
+            // Read in any case, so that the connection is used again.
+            let (body, _) = http::read(response, ANSWER_BYTES_MAX).await;
+            Ok((status, wished, body))
         };
-        let (status, wished) = match timeout(self.0.timeout, answered).await {
+        let (status, wished, body) = match timeout(self.0.timeout, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(tried)) => return tried,
             Err(_) => return Tried::Later(None),
@@ -123,7 +127,7 @@ impl Traces {
             StatusCode::GATEWAY_TIMEOUT,
         ];
         if status.is_success() {
-            return Tried::Taken;
+            return Tried::Taken(rejected(&body));
         }
         if !is_later.contains(&status) {
             return Tried::Refused;
@@ -131,6 +135,12 @@ impl Traces {
         let seconds = wished.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         Tried::Later(seconds.map(Duration::from_secs))
     }
+}
+
+/// How many spans of a request were rejected, by the answer to it: most collectors say nothing when it is none.
+fn rejected(answer: &[u8]) -> usize {
+    let partial = ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
+    partial.and_then(|partial| usize::try_from(partial.rejected_spans).ok()).unwrap_or(0)
 }
 
 /// The spans of the next while; `None` at the end, when nobody sends any more or has to.

@@ -160,6 +160,15 @@ async fn a_collector_that_refuses_or_hangs_costs_spans_and_no_call() {
     })
     .await;
 
+    let picky = Collector::start(Mood::Picky).await;
+    let gateway = Gateway::open(&format!("otlp.url = \"{}\"\n", picky.url)).await;
+    let phone = gateway.call("CA1").await;
+    assert_eq!(gateway.say_and_wait("CA1", json!({ "text": "Hello." })).await.json()["outcome"], "heard");
+    phone.stop();
+    let spans = async |kind: &str| gateway.metric(&format!("trunkline_otlp_spans_total{{kind=\"{kind}\"}}")).await;
+    until("both spans", async || (spans("failed").await + spans("sent").await == 2.0).then_some(())).await;
+    assert!(spans("failed").await >= 1.0);
+
     let mute = Collector::start(Mood::Mute).await;
     let mut gateway = Gateway::open(&format!("otlp = {{ url = \"{}\", queue_spans = 64 }}\n", mute.url)).await;
     let _phone = gateway.call("CA1").await;

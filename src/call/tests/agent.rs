@@ -101,7 +101,7 @@ fn a_clip_that_does_not_come_is_given_up_without_an_apology_and_the_next_turn_is
     rig.run_to(14_000);
     assert!(rig.failed(1) && rig.over(1).is_some());
     assert_eq!(rig.over(2).unwrap().1.text, "Never mind.");
-    assert_eq!(rig.call.stats().speech_failures, 1);
+    assert_eq!(rig.call.stats().speech_failures, 0, "nobody said a fallback line");
     assert!(!rig.spoken().iter().any(|(_, text)| text.contains("Sorry")));
 }
 

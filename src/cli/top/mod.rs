@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use trunkline::config::Secret;
 
+use super::signal;
 use look::{Gateway, Look, LookError};
 use screen::{Screen, Wish};
 
@@ -77,8 +78,14 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
         let _ = io::stdout().write_all(plain::table(&look, args.sort).as_bytes());
         return Ok(());
     }
-    let mut terminal = ratatui::try_init().map_err(TopError::Terminal)?;
-    let shown = show(&mut terminal, gateway, args.sort).await;
+    let shown = match ratatui::try_init() {
+        // Whoever ends us finds the terminal as it was.
+        Ok(mut terminal) => tokio::select! {
+            shown = show(&mut terminal, gateway, args.sort) => shown,
+            () = signal::stopped() => Ok(()),
+        },
+        Err(error) => Err(error),
+    };
     ratatui::restore();
     shown.map_err(TopError::Terminal)
 }

@@ -10,7 +10,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
@@ -23,6 +25,8 @@ pub(crate) enum Mood {
     Willing,
     /// It refuses everything for good.
     Refusing,
+    /// It takes requests, and rejects one span of each.
+    Picky,
     /// It refuses the first request for now.
     BusyOnce,
     /// It takes requests and never answers.
@@ -59,6 +63,10 @@ async fn traces(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
     };
     match mood {
         Mood::Willing => StatusCode::OK.into_response(),
+        Mood::Picky => {
+            let partial = ExportTracePartialSuccess { rejected_spans: 1, error_message: "too long".to_owned() };
+            ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec().into_response()
+        }
         Mood::Refusing => StatusCode::BAD_REQUEST.into_response(),
         Mood::BusyOnce => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")]).into_response(),
         Mood::Mute => std::future::pending().await,
