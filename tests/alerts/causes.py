@@ -276,6 +276,20 @@ def no_folder(scene: Scene) -> Steps:
     away.rename(tapes)
 
 
+def no_recordings(scene: Scene) -> Steps:
+    kept, away = scene.folder / "kept", scene.folder / "away"
+    kept.mkdir()
+    gateway = scene.gateway(RECORDING__DIR=str(kept))
+    scene.load(gateway, 2, 4)
+    time.sleep(3)
+    yield gateway
+    kept.rename(away)
+    kept.write_text("not a folder")
+    yield gateway
+    kept.unlink()
+    away.rename(kept)
+
+
 def full_disk(scene: Scene) -> Steps:
     tapes = scene.folder / "disk"
     tapes.mkdir()
@@ -392,6 +406,13 @@ DRILLS = [
         full_disk,
         "a tape cannot be written any further",
         needs_root=True,
+    ),
+    Drill(
+        ("TrunklineRecordingsLost",),
+        "`recording.dir` was no folder any more",
+        "it was back",
+        no_recordings,
+        "a recording cannot be written any further",
     ),
     Drill(
         ("TrunklineCertificateExpires",),
