@@ -124,6 +124,8 @@ const LAYERS: [(&str, &[&str], &[&str]); 20] = [
             "quick_xml",
             // What we ask over HTTP: the carrier's API, and an app after its session.
             "reqwest",
+            // A limit on what a peer does not read.
+            "rustix",
             // The certificate of the port.
             "rustls",
             "serde",

@@ -23,6 +23,8 @@ struct Burst {
     base: CallTime,
     /// When the burst began: frames of the lead go out then, and are not late.
     began: CallTime,
+    /// A burst that follows a slip: since when its first frame was due.
+    overdue_since: Option<CallTime>,
     /// Number of the frame to be sent next.
     next: u64,
     /// Due times lie midway between the carrier's inbound frames.
@@ -42,7 +44,7 @@ impl Pacing {
 
     /// Starts a burst: frame 0 begins to play at `now`.
     pub(super) fn start(&mut self, now: CallTime) {
-        self.burst = Some(Burst { base: now, began: now, next: 0, in_step: false });
+        self.burst = Some(Burst { base: now, began: now, overdue_since: None, next: 0, in_step: false });
     }
 
     /// Ends the burst: the carrier has run dry, or was cleared.
@@ -78,17 +80,20 @@ impl Pacing {
         let Some(due) = self.due() else { return Duration::ZERO };
         let Some(burst) = &mut self.burst else { return Duration::ZERO };
         burst.next += 1;
-        now.since(due.max(burst.began).max(ready_since.unwrap_or_default()))
+        let due = burst.overdue_since.take().unwrap_or(due.max(burst.began));
+        now.since(due.max(ready_since.unwrap_or_default()))
     }
 
     /// Moves the schedule if it is so far behind `now` that catching up would flood the carrier. Whether it did.
     pub(super) fn rebase_if_hopeless(&mut self, now: CallTime) -> bool {
-        let Some(due) = self.due() else { return false };
+        let (Some(due), Some(burst)) = (self.due(), &self.burst) else { return false };
         let limit = self.lead + self.frame * u32::try_from(CATCH_UP_FRAMES).unwrap_or(u32::MAX);
-        if self.burst.as_ref().is_some_and(|burst| now.since(due.max(burst.began)) <= limit) {
+        let due = due.max(burst.began);
+        if now.since(due) <= limit {
             return false;
         }
-        self.start(now);
+        // As late as it is: otherwise nobody would see the worst stalls in the figures.
+        self.burst = Some(Burst { base: now, began: now, overdue_since: Some(due), next: 0, in_step: false });
         true
     }
 
@@ -165,6 +170,9 @@ mod tests {
         assert_eq!(release(&mut pacing, at(240), Duration::ZERO), 12);
         assert!(pacing.rebase_if_hopeless(at(481 + 20)));
         assert_eq!(pacing.dry_at(), Some(at(501)));
+        // The frame that was waited for is as late as it is, and those of the new lead are not.
+        assert_eq!(pacing.sent(at(501), None), Duration::from_millis(501 - 260));
+        assert_eq!(pacing.sent(at(501), None), Duration::ZERO);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Builder;
@@ -23,6 +24,8 @@ use trunkline::config::{Input, Problem};
 
 /// Wrong usage or a configuration with mistakes.
 pub(crate) const USAGE: u8 = 2;
+/// How long a process that is done waits for what it began on other threads.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A self-hosted telephony media-stream gateway for voice agents.
 #[derive(Debug, Parser)]
@@ -104,7 +107,10 @@ fn drive_on<E: Error>(mut runtime: Builder, command: impl Future<Output = Result
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    match runtime.block_on(command) {
+    let done = runtime.block_on(command);
+    // A file of a network that hangs, or a name that is being looked up, does not keep the process.
+    runtime.shutdown_timeout(LEAVE_LIMIT);
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -122,11 +122,15 @@ fn account(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     problems
 }
 
-/// Two names for one token would let whoever reads the one line believe that it says all.
+/// A token that nobody can send; and two names for one, which would let whoever reads the one line believe that it says all.
 fn tokens(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     let all = config.server.api_token.as_ref().map(|token| ("server.api_token", Grant::new(token, &Scope::ALL)));
     let mut known: Vec<(&str, Grant)> = all.into_iter().collect();
     let mut problems = Vec::new();
+    if config.server.api_token.as_ref().is_some_and(|token| !token.expose().is_ascii()) {
+        let fault = Fault::new("holds a character that no header can carry", "make another one with `trunkline token`");
+        problems.push(fault.at(given.source("server.api_token"), "server.api_token"));
+    }
     for (name, grant) in &config.server.tokens {
         if let Some((other, _)) = known.iter().find(|(_, other)| grant.is_of_same_token(other)) {
             let key = format!("server.tokens.{name}");
@@ -240,6 +244,12 @@ pub(super) fn warnings(config: &Config, given: &Given<'_>) -> Vec<Problem> {
     if config.trust == Trust::Insecure {
         let fault = "--insecure is given: signatures, stream tokens and the API token are not checked";
         warn("", fault, "use it on a closed network only");
+    }
+    let tokens =
+        [("server.api_token", config.server.api_token.is_some()), ("server.tokens", !config.server.tokens.is_empty())];
+    if let (Trust::Open, Some((key, _))) = (config.trust, tokens.into_iter().find(|(_, is_set)| *is_set)) {
+        let fault = "is asked of nobody: without server.public_url the gateway believes everybody on this machine, a proxy included";
+        warn(key, fault, "set server.public_url if anybody else can reach it");
     }
     if config.server.public_url.as_ref().is_some_and(|url| url.transport() == Transport::Plain) {
         let fault = "begins with http, but Twilio opens streams over wss only";

@@ -392,6 +392,12 @@ fn what_works_but_is_weak_is_warned_of() {
     ]));
     let keys: Vec<&str> = loaded.warnings.iter().map(|warning| warning.key.as_str()).collect();
     assert_eq!(keys, ["server.public_url", "server.api_token", "server.token_key"]);
+    // Nobody is asked for it.
+    let loaded = good(&environment(&[("TRUNKLINE__SERVER__API_TOKEN", "long enough to be one")]));
+    assert!(loaded.warnings.iter().any(|warning| warning.key == "server.api_token"), "{:?}", loaded.warnings);
+    // No header can carry it.
+    let lines = bad(&environment(&[("TRUNKLINE__SERVER__API_TOKEN", "schlüssel, und lang genug")]));
+    assert!(lines[0].contains("server.api_token holds a character") && !lines[0].contains("lang"), "{lines:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -53,18 +54,24 @@ impl Rate {
 #[derive(Debug)]
 pub struct Rates<K: Hash + Eq + Clone> {
     limiter: RateLimiter<K, HashMapStateStore<K>, Since, NoOpMiddleware<Duration>>,
+    clock: Since,
+    /// The second in which unused keys were last looked for: a flood of new ones is not to look at all of them each time.
+    pruned_s: AtomicU64,
 }
 
 impl<K: Hash + Eq + Clone> Rates<K> {
     /// So many a second for each key, and twice as many at once after a quiet time.
     pub fn new(a_second: NonZeroU32) -> Self {
         let quota = Quota::per_second(a_second).allow_burst(a_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
-        Rates { limiter: RateLimiter::new(quota, HashMapStateStore::default(), Since(Instant::now())) }
+        let clock = Since(Instant::now());
+        let limiter = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
+        Rates { limiter, clock, pruned_s: AtomicU64::new(0) }
     }
 
     /// Takes one for `key`; whether there was one.
     pub fn take(&self, key: &K) -> bool {
-        if self.limiter.len() > KEYS_MAX {
+        let now_s = self.clock.now().as_secs();
+        if self.limiter.len() > KEYS_MAX && self.pruned_s.swap(now_s, Ordering::Relaxed) != now_s {
             // A key that was not used for two seconds has all of its burst again, as one that was never seen.
             self.limiter.retain_recent();
         }

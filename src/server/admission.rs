@@ -126,8 +126,9 @@ impl Node {
         welcome.inspect_err(|refused| self.count(*refused))
     }
 
-    /// A seat for a stream that begins. One that was promised it is not asked for anything else; the rate of its account was
-    /// asked for with the promise, since only a signed request proves an account.
+    /// A seat for a stream that begins. One that this node promised it is not asked for anything else; for one that another
+    /// replica answered, live calls have to be well enough. The rate of its account was asked for with the promise, since only
+    /// a signed request proves an account.
     ///
     /// # Errors
     /// [`Refused`], which is counted and logged.

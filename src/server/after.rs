@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{RequestExt as _, http::HeaderMap};
 use reqwest::Url;
 use tokio::time::timeout;
 
 use super::aftermath::{Ended, Status};
-use super::guard::WEBHOOK_LIMIT;
+use super::guard::{self, WEBHOOK_LIMIT};
 use super::node::Node;
 use super::twilio::signature::{Algorithm, SIGNATURE_HEADER, sign};
 use super::twilio::twiml;
@@ -32,6 +31,10 @@ pub(super) const AFTER: &str = "/twilio/after";
 const APP_LIMIT: Duration = Duration::from_secs(10);
 /// How long whoever ran the call may take to say how its session ended.
 const ENDING_LIMIT: Duration = Duration::from_secs(2);
+
+/// What we tell of a session and nobody else.
+const OURS: [&str; 7] =
+    ["SessionId", "SessionStatus", "SessionDuration", "HandoffData", "ErrorCode", "ErrorMessage", "ControlUrl"];
 
 /// The app that is asked what to do with a call after its session. Cheap to clone; `Debug` shows no secret.
 #[derive(Clone)]
@@ -61,7 +64,7 @@ pub enum AfterAppError {
 /// Why the app did not say what to do.
 #[derive(Debug, thiserror::Error)]
 enum Unsaid {
-    #[error("how the session ended is not known on this node")]
+    #[error("there is no app to ask, or no call to ask about")]
     Unknown,
     #[error("the app may not be asked: {0}")]
     Forbidden(#[from] Refused),
@@ -123,8 +126,11 @@ impl AfterApp {
 /// `POST /twilio/after`.
 pub(super) async fn after(State(node): State<Node>, RawQuery(query): RawQuery, request: Request) -> Response {
     let headers: HeaderMap = request.headers().clone();
-    let Ok(Ok(body)) = timeout(WEBHOOK_LIMIT, request.extract::<Bytes, _>()).await else {
-        return (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response();
+    // Its answer may take longer than `in_time` allows, its body may not.
+    let body = match timeout(WEBHOOK_LIMIT, request.extract::<Bytes, _>()).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(rejection)) => return rejection.into_response(),
+        Err(_) => return guard::late(&node),
     };
     if let Some(refused) = check(&node, AFTER, query.as_deref(), body_of(&headers, &body), &headers) {
         return refused;
@@ -147,11 +153,11 @@ pub(super) async fn after(State(node): State<Node>, RawQuery(query): RawQuery, r
 async fn said(node: &Node, fields: &Fields) -> Result<String, Unsaid> {
     let app = node.settings().after_app.as_ref().ok_or(Unsaid::Unknown)?;
     let call = fields.call_sid().map_err(|_| Unsaid::Unknown)?;
-    let ended = node.aftermath().wait(&call, ENDING_LIMIT).await.ok_or(Unsaid::Unknown)?;
-    let mut session = session_fields(&ended);
+    // Another replica may have run the session, or one that has ended since. The app is asked all the same: it knows the call.
+    let ended = node.aftermath().wait(&call, ENDING_LIMIT).await;
+    let mut session = ended.as_ref().map(session_fields).unwrap_or_default();
     session.extend(node.control_url().map(|url| ("ControlUrl", url)));
-    let is_ours = |name: &str| session.iter().any(|(ours, _)| *ours == name);
-    let mut form: Vec<(&str, &str)> = fields.iter().filter(|(name, _)| !is_ours(name)).collect();
+    let mut form: Vec<(&str, &str)> = fields.iter().filter(|(name, _)| !OURS.contains(name)).collect();
     form.extend(session.iter().map(|(name, value)| (*name, value.as_str())));
     app.ask(&form).await
 }

@@ -67,6 +67,7 @@ impl ApiError {
                 StatusCode::NOT_IMPLEMENTED
             }
             ApiError::Control(ControlError::Parameters(_)) => StatusCode::CONFLICT,
+            ApiError::Control(ControlError::Draining) => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Control(ControlError::Rest(
                 RestError::Refused { .. } | RestError::Unreachable(_) | RestError::Answer | RestError::Url,
             )) => StatusCode::BAD_GATEWAY,

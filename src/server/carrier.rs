@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::node::Node;
+use super::promises;
 use super::twilio::address::{Address, Digits};
 use super::twilio::order::{self, OrderError};
 use super::twilio::rest::{Instructions, Rest, RestError, Updated};
@@ -25,6 +26,9 @@ pub enum ControlError {
     /// The call has more parameters than fit into a URL.
     #[error("the call's parameters cannot be handed on")]
     Parameters(#[source] OrderError),
+    /// The call would come back to a closed port.
+    #[error("this server is about to stop, and keys would end the call: press them in band")]
+    Draining,
     /// The carrier did not do it.
     #[error(transparent)]
     Rest(#[from] RestError),
@@ -131,7 +135,13 @@ impl Control {
         let parameters = self.about.parameters.iter().filter(|(name, value)| configured.get(*name) != Some(*value));
         let parameters = parameters.map(|(name, value)| (name.clone(), value.clone())).collect();
         let next = self.node.voice_url(&parameters)?;
-        Ok(rest.send_digits(&self.call, digits, &next).await?)
+        if self.node.stopping().drain.is_cancelled() {
+            return Err(ControlError::Draining);
+        }
+        let pressed = rest.send_digits(&self.call, digits, &next).await?;
+        // It is no new call: it finds its seat when it comes back, however busy the node is by then.
+        self.node.expect(&self.call, promises::KEPT_S + digits.seconds());
+        Ok(pressed)
     }
 }
 

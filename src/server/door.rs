@@ -34,6 +34,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long requests that are no calls may take to end once there is no call any more.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long written bytes may wait for a peer to take them, in milliseconds.
+#[cfg(target_os = "linux")]
+const UNREAD_LIMIT_MS: u32 = 30_000;
 /// From the first packet to the end of the TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// The first byte of a TLS connection: a record of a handshake (RFC 8446, section 5.1).
@@ -44,6 +47,7 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\
 
 /// Every connection that is not a media stream. A free task would outlive the server.
 pub(super) struct Door {
+    routes: Routes,
     router: Router,
     node: Node,
     tls: Option<Tls>,
@@ -56,6 +60,7 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(node: &Node, routes: Routes) -> Self {
         Door {
+            routes,
             router: router(node.clone(), routes),
             node: node.clone(),
             tls: None,
@@ -79,7 +84,7 @@ impl Door {
                 accepted = listener.accept(), if has_room => accepted,
             };
             match accepted {
-                Ok((stream, from)) => match self.node.sources().connected(from.ip()) {
+                Ok((stream, from)) => match self.admit(from.ip()) {
                     Ok(held) => self.enter(stream, from.ip(), held),
                     // It is closed without a word: an answer would cost more than the question did.
                     Err(limit) => self.node.refused_by(limit),
@@ -94,11 +99,20 @@ impl Door {
         }
     }
 
+    /// The control port is for one's own people, who may have a connection for each call.
+    fn admit(&self, from: IpAddr) -> Result<Held, Limit> {
+        match self.routes {
+            Routes::Control => Ok(Held::default()),
+            Routes::All | Routes::Carrier => self.node.sources().connected(from),
+        }
+    }
+
     fn enter(&mut self, stream: TcpStream, from: IpAddr, held: Held) {
         let service = Service { peer: Peer(from), router: TowerToHyperService::new(self.router.clone()) };
         let (node, closing) = (self.node.clone(), self.closing.clone());
         // A frame every 20 ms must not wait for the next one. A socket that cannot is served all the same.
         let _ = stream.set_nodelay(true);
+        give_up_unread(&stream);
         let acceptor = self.tls.as_ref().map(Tls::acceptor);
         self.connections.spawn(async move {
             match acceptor {
@@ -120,6 +134,15 @@ impl Door {
         let _ = timeout(REQUESTS_LIMIT, ended).await;
         self.connections.shutdown().await;
     }
+}
+
+/// What a peer does not take for so long ends its connection. `hyper` has no limit for a client that asks and never reads: its
+/// answers would hold the connection for ever. (RFC 5482; where the system has no such option, such a client is not cut off.)
+fn give_up_unread(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, UNREAD_LIMIT_MS);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 /// The routes, told whose connection a request came over.

@@ -111,6 +111,8 @@ async fn serve_public(
     door.begin_to_close();
     finish_calls(node).await;
     door.close().await;
+    // A stream whose request was still on its way when the last call ended.
+    finish_calls(node).await;
     Ok(())
 }
 

@@ -85,11 +85,14 @@ fn unknown(node: &Node, peer: Option<Peer>, headers: &HeaderMap) -> Response {
 pub(super) async fn in_time(State(node): State<Node>, request: Request, next: Next) -> Response {
     match timeout(WEBHOOK_LIMIT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            node.refused_by(Limit::Body);
-            (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response()
-        }
+        Err(_) => late(&node),
     }
+}
+
+/// The answer to a body that did not come in time.
+pub(super) fn late(node: &Node) -> Response {
+    node.refused_by(Limit::Body);
+    (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response()
 }
 
 /// Whose connection a request came over.
@@ -115,7 +118,7 @@ pub(super) fn signature_headers(headers: &HeaderMap) -> SignatureHeaders<'_> {
 /// The answer to somebody who is not the carrier; the log says what was checked, names only.
 pub(super) fn refuse(node: &Node, refusal: &Refusal) -> Response {
     node.meter().refused("signature");
-    tracing::warn!(%refusal, "a request is not signed by the carrier");
+    node.tell("signature", |more| tracing::warn!(%refusal, more, "a request is not signed by the carrier"));
     (StatusCode::FORBIDDEN, "the signature does not match\n").into_response()
 }
 

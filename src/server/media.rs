@@ -133,7 +133,7 @@ async fn stream(node: Node, socket: WebSocket, arrival: OwnedSemaphorePermit) {
                 Unwelcome::Gone | Unwelcome::NoToken | Unwelcome::Token(_) => {}
             }
             let cause = reason.source().map(ToString::to_string);
-            tracing::warn!(%reason, cause, "a stream is turned away");
+            node.tell("stream", |more| tracing::warn!(%reason, cause, more, "a stream is turned away"));
             let code = if matches!(reason, Unwelcome::Oversize) { CLOSE_OVERSIZE } else { CLOSE_POLICY };
             turn_away(&mut writer, &mut reader, code, &reason.to_string()).await;
         }
@@ -172,10 +172,10 @@ async fn open(
 fn admit(node: &Node, start: &Start) -> Result<bool, Unwelcome> {
     match (&node.settings().trust, start.parameters.get(PARAMETER)) {
         (Trust::Signed { .. }, None) => Err(Unwelcome::NoToken),
-        (Trust::Signed { .. }, Some(token)) => Ok(node.redeem(token, &start.call).map(|()| true)?),
+        (Trust::Signed { .. }, Some(token)) => Ok(node.redeem(token, &start.call)?),
         // Whoever was given a token used it; without trust it keeps nobody out.
         (Trust::Open | Trust::Insecure, token) => {
-            Ok(token.is_some_and(|token| node.redeem(token, &start.call).is_ok()))
+            Ok(token.is_some_and(|token| node.redeem(token, &start.call).unwrap_or(false)))
         }
     }
 }

@@ -16,7 +16,7 @@ use super::calls::Calls;
 use super::failures::Failures;
 use super::health::Scrapes;
 use super::log::LogSwitch;
-use super::promises::Promises;
+use super::promises::{self, Promises};
 use super::relay::RelayApp;
 use super::remembered::Remembered;
 use super::retention::Kept;
@@ -267,6 +267,7 @@ impl Node {
         let url = match (&self.0.settings.public_url, control) {
             (Some(url), None) => url.http_url(""),
             (_, Some(address)) => format!("http://{address}"),
+            (None, None) if self.0.settings.tls.is_some() => format!("https://{public}"),
             (None, None) => format!("http://{public}"),
         };
         // A node listens once.
@@ -336,22 +337,31 @@ impl Node {
 
     /// Seats that are kept free for streams that were promised one.
     pub(super) fn promised_seats(&self) -> usize {
-        lock(&self.0.promises).seats(unix_seconds())
+        lock(&self.0.promises).seats(self.uptime().as_secs())
     }
 
     /// A fresh stream token for a call.
     pub(super) fn mint(&self, call: &CallSid) -> Result<String, RandomError> {
         let now = unix_seconds();
         let token = self.0.minter.mint(call, now, random_bytes()?);
-        lock(&self.0.promises).give(&token, now);
+        self.expect(call, promises::KEPT_S);
         Ok(token)
     }
 
-    /// Takes a stream token, once.
-    pub(super) fn redeem(&self, token: &str, call: &CallSid) -> Result<(), TokenError> {
+    /// Promises a call a seat, and keeps it for so many seconds.
+    pub(super) fn expect(&self, call: &CallSid, kept_s: u64) {
+        lock(&self.0.promises).give(call, self.uptime().as_secs(), kept_s);
+    }
+
+    /// A call has come; whether it was promised a seat by this node, and in time.
+    pub(super) fn was_expected(&self, call: &CallSid) -> bool {
+        lock(&self.0.promises).keep(call, self.uptime().as_secs())
+    }
+
+    /// Takes a stream token, once; whether this node promised the call a seat. With several replicas it may have been another.
+    pub(super) fn redeem(&self, token: &str, call: &CallSid) -> Result<bool, TokenError> {
         self.0.minter.check(token, call, unix_seconds())?;
-        lock(&self.0.promises).keep(token);
-        Ok(())
+        Ok(self.was_expected(call))
     }
 
     /// How long streams may still come that were promised a place. In open mode nobody is waited for: it is for trying
@@ -360,7 +370,7 @@ impl Node {
         match self.0.settings.trust {
             Trust::Open => Duration::ZERO,
             Trust::Signed { .. } | Trust::Insecure => {
-                Duration::from_secs(lock(&self.0.promises).last_s(unix_seconds()))
+                Duration::from_secs(lock(&self.0.promises).last_s(self.uptime().as_secs()))
             }
         }
     }

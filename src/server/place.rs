@@ -33,7 +33,9 @@ pub(super) async fn place(State(node): State<Node>, request: Request) -> Result<
     let from = from.ok_or_else(|| ApiError::field("from", "is missing, and so is twilio.from in the configuration"))?;
     let url = node.voice_url(&parameters).map_err(|error| match error {
         ControlError::Parameters(problem) => ApiError::field("parameters", &problem.to_string()),
-        ControlError::NoCredentials | ControlError::NoPublicUrl | ControlError::Rest(_) => ApiError::from(error),
+        ControlError::NoCredentials | ControlError::NoPublicUrl | ControlError::Draining | ControlError::Rest(_) => {
+            ApiError::from(error)
+        }
     })?;
     if let Err(refused) = node.welcome(None) {
         return Err(ApiError::Body(StatusCode::SERVICE_UNAVAILABLE, refused.reason().to_owned()));

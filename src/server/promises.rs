@@ -1,46 +1,55 @@
-//! Streams that were promised a seat: a token was handed out for them a moment ago and has not come back yet.
+//! Calls that were promised a seat: the carrier was told a moment ago to open a stream to us, and has not yet.
 
 use std::collections::BTreeMap;
 
-/// Tokens remembered at one time: a thousand calls a second. Further ones are not waited for.
+use crate::ids::CallSid;
+
+/// Calls remembered at one time: a thousand a second. Further ones are not waited for.
 const OPEN_MAX: usize = 15_000;
 /// For so long a promise holds a seat, and a node that stops waits for it. A carrier opens its stream within a second or two;
 /// a caller who hung up meanwhile, or whose stream came to another replica, should not cost as long as the token lives.
-const KEPT_S: u64 = 15;
+pub(super) const KEPT_S: u64 = 15;
 
-/// Tokens of this node that have neither been used nor waited for long enough.
+/// Promises that have neither been kept nor waited for long enough. Seconds are the node's own, which no clock sets back.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
-    /// Token to when it need not be waited for any more, in seconds of Unix time.
-    open: BTreeMap<String, u64>,
-    /// How many tokens of each such second there are.
+    /// Until when each call is waited for.
+    open: BTreeMap<CallSid, u64>,
+    /// How many of them end in each such second.
     ends: BTreeMap<u64, usize>,
     pruned_at: u64,
 }
 
 impl Promises {
-    /// A token was handed out at `now`, in seconds of Unix time.
-    pub(super) fn give(&mut self, token: &str, now: u64) {
+    /// A call was promised a seat at `now`, for so many seconds. A promise that is made again is still one.
+    pub(super) fn give(&mut self, call: &CallSid, now: u64, kept_s: u64) {
         if now != self.pruned_at {
             self.pruned_at = now;
             self.open.retain(|_, end| *end > now);
             self.ends = self.ends.split_off(&(now + 1));
         }
-        let end = now + KEPT_S;
-        if self.open.len() < OPEN_MAX && self.open.insert(token.to_owned(), end).is_none() {
+        self.forget(call);
+        if self.open.len() < OPEN_MAX {
+            let end = now + kept_s;
+            self.open.insert(call.clone(), end);
             *self.ends.entry(end).or_default() += 1;
         }
     }
 
-    /// Its stream has come. Another replica's token is none of ours.
-    pub(super) fn keep(&mut self, token: &str) {
-        let Some(end) = self.open.remove(token) else { return };
+    /// It has come; whether it was promised a seat that is still kept for it. Another replica's promise is none of ours.
+    pub(super) fn keep(&mut self, call: &CallSid, now: u64) -> bool {
+        self.forget(call).is_some_and(|end| end > now)
+    }
+
+    fn forget(&mut self, call: &CallSid) -> Option<u64> {
+        let end = self.open.remove(call)?;
         if let Some(count) = self.ends.get_mut(&end) {
             *count -= 1;
             if *count == 0 {
                 self.ends.remove(&end);
             }
         }
+        Some(end)
     }
 
     /// Seconds until the last open one need not be waited for; 0 if there is none.
@@ -58,30 +67,41 @@ impl Promises {
 mod tests {
     use super::*;
 
+    fn call(name: &str) -> CallSid {
+        CallSid::parse(name).unwrap()
+    }
+
+    fn give(promises: &mut Promises, name: &str, now: u64) {
+        promises.give(&call(name), now, KEPT_S);
+    }
+
     #[test]
     fn the_last_open_promise_counts() {
         let mut promises = Promises::default();
         assert_eq!(promises.last_s(0), 0);
-        promises.give("a", 100);
-        promises.give("b", 105);
-        promises.keep("of another replica");
+        give(&mut promises, "a", 100);
+        give(&mut promises, "b", 105);
+        assert!(!promises.keep(&call("of-another-replica"), 106));
         assert_eq!(promises.last_s(110), KEPT_S - 5);
-        promises.keep("b");
-        promises.keep("b");
+        assert!(promises.keep(&call("b"), 110));
+        assert!(!promises.keep(&call("b"), 110));
         assert_eq!(promises.last_s(110), KEPT_S - 10);
         assert_eq!(promises.last_s(1_000), 0);
-        promises.give("c", 1_000);
+        give(&mut promises, "c", 1_000);
         assert_eq!((promises.open.len(), promises.ends.len()), (1, 1), "what has expired is forgotten");
     }
 
     #[test]
-    fn a_promise_holds_a_seat_for_a_while() {
+    fn a_promise_holds_a_seat_for_a_while_and_one_seat_only() {
         let mut promises = Promises::default();
-        promises.give("a", 100);
-        promises.give("b", 100);
-        promises.give("c", 104);
+        give(&mut promises, "a", 100);
+        give(&mut promises, "b", 100);
+        give(&mut promises, "c", 103);
+        // The carrier asked twice.
+        give(&mut promises, "c", 104);
         assert_eq!(promises.seats(104), 3);
-        promises.keep("a");
+        assert!(promises.keep(&call("a"), 104));
         assert_eq!((promises.seats(114), promises.seats(115), promises.seats(119)), (2, 1, 0));
+        assert!(!promises.keep(&call("b"), 115), "it lapsed, and its seat may be another's");
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 use super::node::lock;
@@ -116,11 +116,12 @@ impl Sources {
     /// Whom the proxies in front of us speak for: the last address that none of them has. What stands before it, anybody may
     /// have written.
     fn client(&self, address: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
-        let told: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+        let lines = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+        // Not line by line: what is no text in front of what a proxy wrote must not hide that.
+        let told: Vec<&[u8]> = lines.flat_map(|line| line.split(|byte| *byte == b',')).collect();
         let mut client = address;
         for text in told.into_iter().rev() {
-            let Some(address) = address_in(text) else { break };
+            let Some(address) = std::str::from_utf8(text).ok().and_then(|text| address_in(text.trim())) else { break };
             client = address;
             if !self.is_proxy(address) {
                 break;
@@ -180,13 +181,18 @@ mod tests {
         drop(held);
         let by = |text: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert("x-forwarded-for", text.parse().unwrap());
+            headers.insert("x-forwarded-for", HeaderValue::from_bytes(text.as_bytes()).unwrap());
             sources.asked(proxy, &headers)
         };
         assert!(by("198.51.100.1").is_ok() && by("198.51.100.1").is_ok());
         // Whatever a client writes in front of what the proxy writes, and whichever proxies are in between.
-        for text in ["198.51.100.1", "8.8.8.8, 198.51.100.1", "198.51.100.1, 10.9.9.9", "x, 198.51.100.1:4711, fd00::1"]
-        {
+        for text in [
+            "198.51.100.1",
+            "8.8.8.8, 198.51.100.1",
+            "198.51.100.1, 10.9.9.9",
+            "x, 198.51.100.1:4711, fd00::1",
+            "\u{e9}, 198.51.100.1",
+        ] {
             assert_eq!(by(text), Err(Limit::SourceRate), "{text}");
         }
         assert!(by("198.51.100.2").is_ok() && by("[2001:db8::1]").is_ok());

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
+
 use super::node::Node;
 
 /// How often frames are looked at.
@@ -20,10 +22,13 @@ const CALM_ONE_IN: u64 = 500;
 pub(super) async fn watch(node: Node) {
     let mut strain = Strain::default();
     let mut ticks = tokio::time::interval(EVERY);
+    // Looks that were missed are not made up for: in one moment they would see nothing.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = node.stopping().drain.cancelled() => return,
+            // From now on all new calls are refused, and for another reason.
+            () = node.stopping().drain.cancelled() => return node.meter().show_strained(false),
         }
         let (frames, late) = node.meter().frames_sent();
         let was = strain.is_strained;

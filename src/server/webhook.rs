@@ -56,7 +56,10 @@ pub(super) async fn voice(
             return (StatusCode::FORBIDDEN, "order: not one of ours\n").into_response();
         }
     };
-    if let Err(refused) = node.welcome(fields.get("AccountSid")) {
+    // A call of ours that comes back, after keys were pressed on it, has its seat.
+    if !node.was_expected(&call)
+        && let Err(refused) = node.welcome(fields.get("AccountSid"))
+    {
         tracing::info!(%call, reason = refused.kind(), "the call is sent away");
         return xml(sent_away(&node, &fields, order));
     }
@@ -148,7 +151,9 @@ fn urls(node: &Node, headers: &HeaderMap) -> Option<Urls> {
         Some(url) => (url.ws_url(MEDIA), url.http_url(STREAM_STATUS), url.http_url(AFTER)),
         None => {
             let host = headers.get(header::HOST)?.to_str().ok()?;
-            (format!("ws://{host}{MEDIA}"), format!("http://{host}{STREAM_STATUS}"), format!("http://{host}{AFTER}"))
+            let s = if node.settings().tls.is_some() { "s" } else { "" };
+            let http = |path: &str| format!("http{s}://{host}{path}");
+            (format!("ws{s}://{host}{MEDIA}"), http(STREAM_STATUS), http(AFTER))
         }
     };
     let settings = node.settings();

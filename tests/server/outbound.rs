@@ -10,9 +10,11 @@ use trunkline::server::twilio::rest::Updated;
 
 use crate::support::carrier::{ACCOUNT, Carrier, PUBLIC_URL, Reply, ask, elements, elements_of, stream};
 use crate::support::gateway::Gateway;
-use crate::support::http::Answer;
+use crate::support::http::{Answer, Request};
 use crate::support::logs::Logs;
 use crate::support::phone::Phone;
+use crate::support::until;
+use crate::token;
 
 /// Whom every test calls.
 const TO: &str = "+15550100002";
@@ -261,7 +263,7 @@ async fn a_call_is_transferred_and_redirected() {
 #[tokio::test]
 async fn keys_are_pressed_between_two_streams_of_the_same_call() {
     let carrier = Carrier::start().await;
-    let gateway = carrier.gateway("twilio.parameters = { lane = \"7\" }").await;
+    let gateway = carrier.gateway("server.max_calls = 1\ntwilio.parameters = { lane = \"7\" }").await;
     let (id, mut phone) = call(&carrier, &gateway).await;
     let answer = post(&gateway, &format!("/v1/calls/{id}/digits"), json!({ "digits": "1w2#" })).await;
     assert_eq!((answer.status, answer.json()), (202, json!({ "outcome": "done" })));
@@ -273,11 +275,31 @@ async fn keys_are_pressed_between_two_streams_of_the_same_call() {
     phone.end().await;
     gateway.is_gone(&id).await;
 
+    // Nobody else gets its seat meanwhile.
+    assert!(token::answer(&gateway, "CallSid", "CA9").await.contains("<Reject"));
     let (_, next) = twiml.split_once("<Redirect>").unwrap();
     let next = next.split_once("</Redirect>").unwrap().0;
     let (_second, parameters) = stream(&gateway, &id, &ask(&gateway, next, &id).await).await;
     assert_eq!((parameters["tenant"].as_str(), parameters["lane"].as_str()), ("acme & <sons>", "7"));
     assert_eq!(gateway.say_and_wait(&id, json!({ "text": "Again." })).await.json()["outcome"], "heard");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_presses_no_keys_that_would_end_the_call() {
+    let carrier = Carrier::start().await;
+    let gateway = carrier.gateway("").await;
+    let (id, phone) = call(&carrier, &gateway).await;
+    // Somebody is waited for, so that the port stays open for a while.
+    token::token(&gateway, "CA9").await;
+    gateway.stop.cancel();
+    until("the drain", async || {
+        (Request::new("GET", "/readyz").send(gateway.address).await.status == 503).then_some(())
+    })
+    .await;
+    let asked = carrier.asked().len();
+    let answer = post(&gateway, &format!("/v1/calls/{id}/digits"), json!({ "digits": "1" })).await;
+    assert_eq!((answer.status, carrier.asked().len()), (503, asked), "{answer:?}");
+    assert!(phone.seen().closed.is_none());
 }
 
 #[tokio::test]

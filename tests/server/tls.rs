@@ -159,6 +159,9 @@ async fn a_call_goes_over_wss_and_outlives_its_certificate() {
     let before = authority.connector(None);
     assert!(is_alive(get(&gateway, &before, "/healthz").await.as_ref()));
     assert!(metric(&gateway, "trunkline_tls_certificate_not_after_seconds") > 1e9);
+    // Whoever asks over TLS is sent to where TLS is spoken.
+    let answer = get(&gateway, &before, "/twilio/voice?CallSid=CA1").await.unwrap();
+    assert!(answer.contains("\"wss://localhost/twilio/media\"") && !answer.contains("http://"), "{answer}");
 
     let stream = connect(&gateway, &before).await.unwrap();
     let mut phone = Box::pin(Phone::dial_over(stream, "wss://localhost/twilio/media", &[])).await.unwrap();

@@ -99,6 +99,11 @@ impl Digits {
         if is_good && (1..=DIGITS_MAX).contains(&text.len()) { Ok(Digits(text.to_owned())) } else { Err(DigitsError) }
     }
 
+    /// How long pressing them takes at most, in seconds: a pause lasts half a second, and a key no longer.
+    pub fn seconds(&self) -> u64 {
+        self.0.len().div_ceil(2) as u64
+    }
+
     /// As they are written in an instruction. Not for logs.
     pub fn as_str(&self) -> &str {
         &self.0
