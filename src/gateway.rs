@@ -114,6 +114,7 @@ pub fn settings(config: &Config) -> Result<Settings, GatewayError> {
             Some(key) => key.clone(),
             None => Secret::of_bytes(random_bytes::<32>()?),
         },
+        has_shared_key: config.server.token_key.is_some(),
         calls_max: config.server.max_calls as usize,
         account_rate: config.limits.account_rate(),
         head: config.limits.head,

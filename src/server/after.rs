@@ -64,7 +64,7 @@ pub enum AfterAppError {
 /// Why the app did not say what to do.
 #[derive(Debug, thiserror::Error)]
 enum Unsaid {
-    #[error("there is no app to ask, or no call to ask about")]
+    #[error("there is no app to ask, or no session to ask about")]
     Unknown,
     #[error("the app may not be asked: {0}")]
     Forbidden(#[from] Refused),
@@ -155,8 +155,11 @@ async fn said(node: &Node, fields: &Fields) -> Result<String, Unsaid> {
     let call = fields.call_sid().map_err(|_| Unsaid::Unknown)?;
     // Another replica may have run the session, or one that has ended since. The app is asked all the same: it knows the call.
     let ended = node.aftermath().wait(&call, ENDING_LIMIT).await;
+    if ended.as_ref().is_some_and(|ended| ended.status == Status::TurnedAway) {
+        return Err(Unsaid::Unknown);
+    }
     let mut session = ended.as_ref().map(session_fields).unwrap_or_default();
-    session.extend(node.control_url().map(|url| ("ControlUrl", url)));
+    session.extend(ended.and_then(|_| node.control_url()).map(|url| ("ControlUrl", url)));
     let mut form: Vec<(&str, &str)> = fields.iter().filter(|(name, _)| !OURS.contains(name)).collect();
     form.extend(session.iter().map(|(name, value)| (*name, value.as_str())));
     app.ask(&form).await
@@ -170,7 +173,7 @@ fn session_fields(ended: &Ended) -> Vec<(&'static str, String)> {
         ("SessionDuration", ended.duration.as_secs().to_string()),
     ];
     match &ended.status {
-        Status::Completed | Status::Ended { handoff: None } => {}
+        Status::Completed | Status::TurnedAway | Status::Ended { handoff: None } => {}
         Status::Ended { handoff: Some(handoff) } => fields.push(("HandoffData", handoff.clone())),
         Status::Failed { code, message } => {
             fields.push(("ErrorCode", code.to_string()));

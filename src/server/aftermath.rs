@@ -39,6 +39,8 @@ pub enum Status {
         /// What it left for whoever is next. Not for logs.
         handoff: Option<String>,
     },
+    /// It never began: there was no seat for its call. No app is asked about it.
+    TurnedAway,
     /// It broke off.
     Failed {
         /// The carrier's code for what happened, such as 39001 for an agent that cannot be reached.
@@ -54,6 +56,7 @@ impl Status {
         match self {
             Status::Completed => "completed",
             Status::Ended { .. } => "ended",
+            Status::TurnedAway => "turned-away",
             Status::Failed { .. } => "failed",
         }
     }
@@ -85,6 +88,12 @@ impl Aftermath {
     pub fn record(&self, call: &CallSid, ended: Ended) {
         lock(&self.endings).put(call.clone(), ended, Instant::now());
         self.version.send_modify(|version| *version += 1);
+    }
+
+    /// A call finds no seat: its session never begins.
+    pub(super) fn turn_away(&self, call: &CallSid) {
+        let ended = Ended { session_id: String::new(), status: Status::TurnedAway, duration: Duration::ZERO };
+        self.record(call, ended);
     }
 
     /// How the session of a call ended, once.

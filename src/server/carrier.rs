@@ -26,7 +26,7 @@ pub enum ControlError {
     /// The call has more parameters than fit into a URL.
     #[error("the call's parameters cannot be handed on")]
     Parameters(#[source] OrderError),
-    /// The call would come back to a closed port.
+    /// The call would come back to a closed port: no other process has our key.
     #[error("this server is about to stop, and keys would end the call: press them in band")]
     Draining,
     /// The carrier did not do it.
@@ -135,13 +135,20 @@ impl Control {
         let parameters = self.about.parameters.iter().filter(|(name, value)| configured.get(*name) != Some(*value));
         let parameters = parameters.map(|(name, value)| (name.clone(), value.clone())).collect();
         let next = self.node.voice_url(&parameters)?;
-        if self.node.stopping().drain.is_cancelled() {
-            return Err(ControlError::Draining);
-        }
-        let pressed = rest.send_digits(&self.call, digits, &next).await?;
-        // It is no new call: it finds its seat when it comes back, however busy the node is by then.
+        // It is no new call: it finds its seat when it comes back, however busy the node is by then. Promised before its stream
+        // ends and gives the seat back, so that nobody is faster.
         self.node.expect(&self.call, promises::KEPT_S + digits.seconds());
-        Ok(pressed)
+        let is_lost = self.node.stopping().drain.is_cancelled() && !self.node.settings().has_shared_key;
+        let pressed = if is_lost { Err(ControlError::Draining) } else { self.press(rest, digits, &next).await };
+        // It stays, or is gone. Where nobody knows whether keys were pressed, it may come back.
+        if !matches!(pressed, Ok(Updated::Done) | Err(ControlError::Rest(RestError::Slow | RestError::Answer))) {
+            self.node.was_expected(&self.call);
+        }
+        pressed
+    }
+
+    async fn press(&self, rest: &Rest, digits: &Digits, next: &str) -> Result<Updated, ControlError> {
+        Ok(rest.send_digits(&self.call, digits, next).await?)
     }
 }
 

@@ -111,8 +111,10 @@ async fn serve_public(
     door.begin_to_close();
     finish_calls(node).await;
     door.close().await;
-    // A stream whose request was still on its way when the last call ended.
-    finish_calls(node).await;
+    // A stream whose request was still on its way when the last call ended. Once calls were ended by force, nobody waits again.
+    if !node.stopping().cancel.is_cancelled() {
+        finish_calls(node).await;
+    }
     Ok(())
 }
 

@@ -114,14 +114,15 @@ async fn stream(node: Node, socket: WebSocket, arrival: OwnedSemaphorePermit) {
                     let call = super::calls::run(&node, &start, first, Box::new(dialect), reader, writer, limits);
                     call.instrument(span).await;
                 }
-                Err(refused) => match node.admission().apology() {
-                    Some(place) => {
-                        let call = super::refusal::apologise(&node, &start, first, Box::new(dialect), reader, writer);
-                        call.instrument(span).await;
-                        drop(place);
-                    }
-                    None => turn_away(&mut writer, &mut reader, CLOSE_TRY_LATER, refused.reason()).await,
-                },
+                Err(refused) => {
+                    // What follows the stream at the carrier is no app's affair: it never saw the call.
+                    node.aftermath().turn_away(&start.call);
+                    let Some(_place) = node.admission().apology() else {
+                        return turn_away(&mut writer, &mut reader, CLOSE_TRY_LATER, refused.reason()).await;
+                    };
+                    let call = super::refusal::apologise(&node, &start, first, Box::new(dialect), reader, writer);
+                    call.instrument(span).await;
+                }
             }
         }
         Err(reason) => {

@@ -27,8 +27,8 @@ pub(super) async fn watch(node: Node) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            // From now on all new calls are refused, and for another reason.
-            () = node.stopping().drain.cancelled() => return node.meter().show_strained(false),
+            // From now on new calls are refused for another reason, and those that were promised a seat are taken.
+            () = node.stopping().drain.cancelled() => break,
         }
         let (frames, late) = node.meter().frames_sent();
         let was = strain.is_strained;
@@ -44,6 +44,8 @@ pub(super) async fn watch(node: Node) {
             node.meter().show_strained(is_strained);
         }
     }
+    node.admission().strain(false);
+    node.meter().show_strained(false);
 }
 
 /// The last few looks at two counters that only grow.

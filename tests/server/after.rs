@@ -19,11 +19,13 @@ use trunkline::server::AfterApp;
 use trunkline::server::aftermath::{Ended, Status};
 use trunkline::server::twilio::public_url::PublicUrl;
 use trunkline::server::twilio::signature::{Body, SignatureHeaders, Verifier};
+use trunkline::server::twilio::token::PARAMETER;
 
 use crate::support::carrier::{ACCOUNT, PUBLIC_URL, ask_with, attribute, elements};
 use crate::support::gateway::{AUTH_TOKEN, Gateway};
 use crate::support::http::{Answer, Request};
 use crate::support::logs::Logs;
+use crate::token;
 
 const TWIML: &str = "<?xml version=\"1.0\"?><Response><Dial>+15550100009</Dial></Response>";
 /// The query of the app's URL, which is signed as it stands.
@@ -252,6 +254,18 @@ async fn a_session_that_nobody_recorded_and_an_app_that_is_not_there() {
     for url in ["", "after", "ftp://a.example", "https://"] {
         assert!(AfterApp::new(url, None, &local()).is_err(), "{url}");
     }
+}
+
+#[tokio::test]
+async fn the_app_is_not_asked_about_a_call_that_was_turned_away() {
+    let app = App::start().await;
+    let gateway = app.gateway("server.max_calls = 1").await;
+    let _live = token::call(&gateway, "CA1").await;
+    let mut late = token::dial(&gateway).await;
+    late.start("CA2", &[(PARAMETER, &token::of_another_replica("CA2"))]);
+    assert_eq!(late.end().await, Some(1000), "it hears that all lines are busy");
+    assert_eq!(elements(&after(&gateway, "CA2").await)[1].0, "Hangup");
+    assert!(app.forms().is_empty());
 }
 
 #[tokio::test]

@@ -286,20 +286,23 @@ async fn keys_are_pressed_between_two_streams_of_the_same_call() {
 
 #[tokio::test]
 async fn a_node_that_stops_presses_no_keys_that_would_end_the_call() {
-    let carrier = Carrier::start().await;
-    let gateway = carrier.gateway("").await;
-    let (id, phone) = call(&carrier, &gateway).await;
-    // Somebody is waited for, so that the port stays open for a while.
-    token::token(&gateway, "CA9").await;
-    gateway.stop.cancel();
-    until("the drain", async || {
-        (Request::new("GET", "/readyz").send(gateway.address).await.status == 503).then_some(())
-    })
-    .await;
-    let asked = carrier.asked().len();
-    let answer = post(&gateway, &format!("/v1/calls/{id}/digits"), json!({ "digits": "1" })).await;
-    assert_eq!((answer.status, carrier.asked().len()), (503, asked), "{answer:?}");
-    assert!(phone.seen().closed.is_none());
+    for (has_shared_key, status) in [(false, 503), (true, 202)] {
+        let carrier = Carrier::start().await;
+        let change = |settings: &mut trunkline::server::Settings| settings.has_shared_key = has_shared_key;
+        let gateway = Gateway::changed(PUBLIC_URL, &carrier.toml(), change).await;
+        let (id, phone) = call(&carrier, &gateway).await;
+        // Somebody is waited for, so that the port stays open for a while.
+        token::token(&gateway, "CA9").await;
+        gateway.stop.cancel();
+        until("the drain", async || {
+            (Request::new("GET", "/readyz").send(gateway.address).await.status == 503).then_some(())
+        })
+        .await;
+        let asked = carrier.asked().len();
+        let answer = post(&gateway, &format!("/v1/calls/{id}/digits"), json!({ "digits": "1" })).await;
+        assert_eq!((answer.status, carrier.asked().len() - asked), (status, usize::from(has_shared_key)), "{answer:?}");
+        assert!(phone.seen().closed.is_none());
+    }
 }
 
 #[tokio::test]

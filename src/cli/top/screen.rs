@@ -9,8 +9,8 @@ use super::look::{Call, Look};
 
 /// Rates and quantiles are those of the last minute.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How much less than the time that passed a gateway's own clock may have moved, in seconds.
-const RESTART_SLACK_S: f64 = 1.0;
+/// How much less than the time that passed a gateway's own clock may have moved, in seconds: answers take their time.
+const RESTART_SLACK_S: f64 = 5.0;
 
 /// What calls are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -107,7 +107,8 @@ impl Screen {
         // One that was started anew counts from zero again.
         let is_new = |latest: &Look| {
             let passed = look.at.duration_since(latest.at).as_secs_f64();
-            look.node.uptime_s + RESTART_SLACK_S < latest.node.uptime_s + passed
+            let uptime_s = look.node.uptime_s;
+            uptime_s < latest.node.uptime_s || uptime_s + RESTART_SLACK_S < latest.node.uptime_s + passed
         };
         if self.latest().is_some_and(is_new) {
             self.looks.clear();

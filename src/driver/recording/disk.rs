@@ -13,7 +13,7 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 
 use super::super::record::probe;
 use super::{Batch, Meter, Settings};
-use crate::audio::Mixer;
+use crate::audio::{MediaFormat, Mixer};
 use crate::ids::CallTime;
 
 /// How often the thread looks for what calls handed over.
@@ -21,8 +21,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Audio after which a file's header is brought up to date: so much is missing if the process is killed, and what lies
 /// between the call and its recording.
 const HEADER_EVERY: Duration = Duration::from_secs(4);
-/// Most samples a second of a call.
-const RATE_MAX: u32 = 24_000;
 /// Written bytes, over all calls, after which the free space is looked at again: a minute of one call, a tenth of a second of
 /// five hundred.
 const LOOK_AT_SPACE_EVERY: u64 = 1024 * 1024;
@@ -325,8 +323,8 @@ pub fn is_recording(name: &str, file: impl Read) -> bool {
     names.is_some_and(super::super::record::is_named_after_call) && has_our_header(file).unwrap_or(false)
 }
 
-/// Whether a file begins as those of [`Wave`] do, with two 16-bit channels at a rate of telephones: music has other rates, and
-/// most programs write more than the bare header.
+/// Whether a file begins as those of [`Wave`] do, with two 16-bit channels and nothing in front of the samples. Many programs write
+/// more; what has the very same header and name is taken for ours.
 fn has_our_header(mut file: impl Read) -> io::Result<bool> {
     let mut header = [0; 44];
     file.read_exact(&mut header)?;
@@ -337,5 +335,5 @@ fn has_our_header(mut file: impl Read) -> io::Result<bool> {
     let begins = [riff, wave, fmt, data] == [b"RIFF", b"WAVE", b"fmt ", b"data"];
     // PCM in two channels; four bytes a moment, of 16 bits each.
     let is_stereo = number(size) == 16 && number(kind) == 0x0002_0001 && number(sample) == 0x0010_0004;
-    Ok(begins && is_stereo && number(rate) <= RATE_MAX)
+    Ok(begins && is_stereo && MediaFormat::RATES.contains(&number(rate)))
 }

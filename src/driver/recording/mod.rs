@@ -47,7 +47,7 @@ pub struct Recordings {
     directory: PathBuf,
     openings: Mutex<Option<SyncSender<Opening>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Too little is free on the disk.
+    /// Whether the disk takes another one.
     room: Arc<Room>,
     meter: Arc<Meter>,
 }

@@ -220,14 +220,10 @@ fn a_recording_is_told_from_other_files() {
     let other = rig.path("other");
     std::fs::write(&other, "no sound at all, but long enough for a header of forty-four bytes").unwrap();
     assert!(!is("CA1-MZ_1.wav", &other));
-    // Music in stereo, whatever its name.
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: 44_100,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    hound::WavWriter::create(&other, spec).unwrap().finalize().unwrap();
+    // Somebody else's: a chunk of his own stands before the samples.
+    let mut foreign = std::fs::read(&recording).unwrap();
+    foreign.splice(36..36, *b"LIST\x04\0\0\0INFO");
+    std::fs::write(&other, foreign).unwrap();
     assert!(!is("hold-music.wav", &other));
     rig.end();
 }
