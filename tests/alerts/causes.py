@@ -262,32 +262,23 @@ def expiring(scene: Scene) -> Steps:
 # --- tapes -----------------------------------------------------------------------------------------------------------
 
 
-def no_folder(scene: Scene) -> Steps:
-    tapes, away = scene.folder / "tapes", scene.folder / "away"
-    tapes.mkdir()
-    gateway = scene.gateway(TAPE__DIR=str(tapes))
-    scene.load(gateway, 2, 4)
-    time.sleep(3)
-    yield gateway
-    tapes.rename(away)
-    tapes.write_text("not a folder")
-    yield gateway
-    tapes.unlink()
-    away.rename(tapes)
+def without(folder: str) -> Callable[[Scene], Steps]:
+    """The folder that a key names is no folder any more."""
 
+    def perform(scene: Scene) -> Steps:
+        kept, away = scene.folder / "kept", scene.folder / "away"
+        kept.mkdir()
+        gateway = scene.gateway(**{folder: str(kept)})
+        scene.load(gateway, 2, 4)
+        time.sleep(3)
+        yield gateway
+        kept.rename(away)
+        kept.write_text("not a folder")
+        yield gateway
+        kept.unlink()
+        away.rename(kept)
 
-def no_recordings(scene: Scene) -> Steps:
-    kept, away = scene.folder / "kept", scene.folder / "away"
-    kept.mkdir()
-    gateway = scene.gateway(RECORDING__DIR=str(kept))
-    scene.load(gateway, 2, 4)
-    time.sleep(3)
-    yield gateway
-    kept.rename(away)
-    kept.write_text("not a folder")
-    yield gateway
-    kept.unlink()
-    away.rename(kept)
+    return perform
 
 
 def full_disk(scene: Scene) -> Steps:
@@ -396,7 +387,7 @@ DRILLS = [
         ("TrunklineTapesLost",),
         "`tape.dir` was no folder any more",
         "it was back",
-        no_folder,
+        without("TAPE__DIR"),
         "a tape cannot be written any further",
     ),
     Drill(
@@ -411,7 +402,7 @@ DRILLS = [
         ("TrunklineRecordingsLost",),
         "`recording.dir` was no folder any more",
         "it was back",
-        no_recordings,
+        without("RECORDING__DIR"),
         "a recording cannot be written any further",
     ),
     Drill(
