@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -337,9 +337,9 @@ impl Node {
         &self.0.sources
     }
 
-    /// Seats that are kept free for streams that were promised one.
-    pub(super) fn promised_seats(&self) -> usize {
-        lock(&self.0.promises).seats(self.uptime().as_secs())
+    /// Calls that were promised a seat.
+    pub(super) fn promises(&self) -> MutexGuard<'_, Promises> {
+        lock(&self.0.promises)
     }
 
     /// A fresh stream token for a call.
@@ -350,33 +350,10 @@ impl Node {
         Ok(token)
     }
 
-    /// Promises a call a seat, and keeps it for so many seconds.
-    pub(super) fn expect(&self, call: &CallSid, kept_s: u64) {
-        lock(&self.0.promises).give(call, self.uptime().as_secs(), kept_s);
-    }
-
-    /// A call has come; whether it was promised a seat by this node, and in time.
-    pub(super) fn was_expected(&self, call: &CallSid) -> bool {
-        lock(&self.0.promises).keep(call, self.uptime().as_secs())
-    }
-
     /// Takes a stream token, once; whether this node promised the call a seat. With several replicas it may have been another.
     pub(super) fn redeem(&self, token: &str, call: &CallSid) -> Result<bool, TokenError> {
         self.0.minter.check(token, call, unix_seconds())?;
         Ok(self.was_expected(call))
-    }
-
-    /// How long streams may still come that were promised a place. In open mode nobody is waited for: it is for trying
-    /// things out, where a stop should be one.
-    pub(super) fn promised(&self) -> Duration {
-        match self.0.settings.trust {
-            Trust::Open => Duration::ZERO,
-            Trust::Signed { .. } | Trust::Insecure => {
-                let last_s = lock(&self.0.promises).last_s(self.uptime().as_secs());
-                // Somebody whose keys are still being pressed finds another process, or a port that is closed.
-                Duration::from_secs(last_s.min(promises::KEPT_S))
-            }
-        }
     }
 
     /// Has the files of TLS looked at, if there are any, without waiting for the next time.
@@ -455,7 +432,7 @@ impl Node {
 }
 
 /// Takes a lock whatever happened to those who held it before: each change under it is whole by itself.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,7 +1,9 @@
 //! Calls that were promised a seat: the carrier was told a moment ago to open a stream to us, and has not yet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::node::{Node, Trust};
 use crate::ids::CallSid;
 
 /// Calls remembered at one time: a thousand a second. Further ones are not waited for.
@@ -60,6 +62,36 @@ impl Promises {
     /// Seats that are kept free for those who were promised one a moment ago.
     pub(super) fn seats(&self, now: u64) -> usize {
         self.ends.range(now + 1..).map(|(_, count)| count).sum()
+    }
+}
+
+impl Node {
+    /// Promises a call a seat, and keeps it for so many seconds.
+    pub(super) fn expect(&self, call: &CallSid, kept_s: u64) {
+        self.promises().give(call, self.uptime().as_secs(), kept_s);
+    }
+
+    /// A call has come; whether it was promised a seat by this node, and in time.
+    pub(super) fn was_expected(&self, call: &CallSid) -> bool {
+        self.promises().keep(call, self.uptime().as_secs())
+    }
+
+    /// Seats that are kept free for streams that were promised one.
+    pub(super) fn promised_seats(&self) -> usize {
+        self.promises().seats(self.uptime().as_secs())
+    }
+
+    /// How long streams may still come that were promised a place. In open mode nobody is waited for: it is for trying
+    /// things out, where a stop should be one.
+    pub(super) fn promised(&self) -> Duration {
+        match self.settings().trust {
+            Trust::Open => Duration::ZERO,
+            Trust::Signed { .. } | Trust::Insecure => {
+                let last_s = self.promises().last_s(self.uptime().as_secs());
+                // Somebody whose keys are still being pressed finds another process, or a port that is closed.
+                Duration::from_secs(last_s.min(KEPT_S))
+            }
+        }
     }
 }
 
