@@ -79,9 +79,10 @@ async fn a_wrong_signature_is_refused_and_the_log_tells_what_was_checked_and_no_
     }
     assert!(line.contains("tenant"), "{line}");
     logs.holds_none_of(&["15550100001", "15550100002", "acme", "ringing", AUTH_TOKEN, SHARED_KEY, "A7F6AL10"]);
+    assert_eq!(gateway.metric("trunkline_refused_total{kind=\"signature\"}").await, 9.0);
 
-    // A flood of them leaves a line a second, which says how many it stands for.
-    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    // A node of its own has a line of its own: this one may have had it within the last second.
+    let gateway = Gateway::signed("https://gw.example.com:8443/voice", "").await;
     let logs = Logs::take();
     for headers in [&[(SIGNATURE_HEADER, "xOtUNom2O6Ixz0xt8ODDv8MkQUY=")][..], &[]] {
         let refused = Phone::dial(gateway.address, "/twilio/media?session=secret", headers).await.err().unwrap();
@@ -91,9 +92,8 @@ async fn a_wrong_signature_is_refused_and_the_log_tells_what_was_checked_and_no_
     for part in ["scheme wss", "port 8443", "path /voice/twilio/media", "[session]"] {
         assert!(line.contains(part), "{part} in {line}");
     }
-    assert!(line.contains("more=8"), "{line}");
     logs.holds_none_of(&["secret", AUTH_TOKEN]);
-    assert_eq!(gateway.metric("trunkline_refused_total{kind=\"signature\"}").await, 11.0);
+    assert_eq!(gateway.metric("trunkline_refused_total{kind=\"signature\"}").await, 2.0);
 }
 
 #[tokio::test]
